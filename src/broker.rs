@@ -48,47 +48,47 @@ pub(crate) use shared::Shared;
 /// together.
 pub(crate) const WRITES_TOGETHER: usize = State::FETCHED;
 
-/// Events that are taken from the queue at once.
+/// How many events are taken from the queue at once.
 const EVENTS_AT_ONCE: usize = 64;
 
-/// Events that wait for the owner: some batches, so that the next is there when one is done. Who
-/// comes later waits in its connection, which then reads no further requests.
+/// How many events may wait for the owner: several batches, so that the next is there when one is
+/// done. Later events wait in their connections, which then read no further requests.
 pub(crate) const QUEUED_EVENTS: usize = BATCH_EVENTS / 4;
 
-/// After so long in the fan-out the owner lets others have the thread. A batch that is found
-/// quickly takes less, and its frames go out together.
+/// How long the owner fans out before it lets other tasks have the thread. A batch whose
+/// subscribers are found quickly takes less, and its frames go out together.
 const PUBLISH_TIME: Duration = Duration::from_millis(10);
 
-/// Housekeeping commits that one batch makes by itself, at most: writers wait meanwhile.
+/// The most housekeeping commits that one batch adds by itself, because writers wait meanwhile.
 const CHORES: usize = 16;
 
-/// After so long a batch makes no further ones: entries that expire by the hundred thousand go
-/// beside the writes, not before them.
+/// How long a batch makes housekeeping commits: when hundreds of thousands of entries expire, that
+/// goes on beside the writes, not before them.
 const CHORES_TIME: Duration = Duration::from_millis(2);
 
-/// What it makes with no write beside it rests for so long in between: its deltas are to come to
-/// their subscribers meanwhile. Without that those waited half as long again while 200,000 entries
-/// expired.
+/// The pause between housekeeping batches without any write: their deltas must reach the
+/// subscribers meanwhile. Without the pause, subscribers waited half as long again while 200,000
+/// entries expired.
 const CHORES_APART: Duration = Duration::from_micros(500);
 
-/// Housekeeping that was due and came to nothing, or whose store has failed, rests for so long: it
-/// would be due at once otherwise, over and over.
+/// The pause after housekeeping that was due and did nothing, or whose store has failed: otherwise
+/// it would be due again at once, over and over.
 const CHORES_REST: Duration = Duration::from_millis(100);
 
 /// While the store fails, how often it is asked whether it wants to save the tree, which may be
 /// smaller than the log that fills its disk.
 const STORE_LOOK: Duration = Duration::from_secs(1);
 
-/// Is told of each commit, with the tree right after it.
+/// A function that is called with each commit, and with the tree right after it.
 pub type OnCommit = dyn Fn(&Commit, &Snapshot) + Send + Sync;
 
-/// Things that tests and embedders look at.
+/// Hooks for tests and for programs that embed a broker.
 #[derive(Clone, Default)]
 pub struct Hooks {
-    /// Called by the owner task with each commit and the tree right after it, in order, after it
-    /// was stored and before anyone can see it. Must not wait.
+    /// Called by the owner task with each commit and the tree right after it, in order, after the
+    /// commit was stored and before anyone can see it. It must not block.
     pub on_commit: Option<Arc<OnCommit>>,
-    /// Takes the place of the system's clock in the time that the tree is told.
+    /// Replaces the system's clock as the source of the tree's time.
     pub clock: Option<Arc<SystemClock>>,
 }
 
@@ -244,7 +244,7 @@ impl<S: Store> Owner<S> {
                 if !std::mem::replace(&mut self.failing, true) {
                     tracing::error!(%error, "the store failed: these writes did not happen");
                 }
-                // What it could not delete it will, but nobody knows when.
+                // What this batch could not delete will be deleted, but nobody knows when.
                 batch.left.append(&mut self.presence.take_leaving());
                 self.state.restore(batch.before.clone());
                 self.rest_until = Some(Instant::now() + CHORES_REST);

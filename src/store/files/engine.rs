@@ -98,7 +98,7 @@ pub(super) struct Engine {
     saving: Option<Saving>,
     /// When to try again to save a tree that could not be saved.
     save_again: Option<SaveAgain>,
-    /// Whether the last one could not be.
+    /// Whether the last tree could not be saved.
     unsaved: bool,
     /// Since when something is written that is not on the disk yet.
     unsynced: Option<Instant>,
