@@ -2,10 +2,10 @@
 //!
 //! # Layout
 //!
-//! - [`copies`]: a copy that is not whole
-//! - [`crashes`]: the power goes at every moment of a run; the process is killed
-//! - [`flips`]: a bit of a file is another
-//! - [`fuzz`]: files changed by chance
+//! - [`copies`]: copies that are incomplete
+//! - [`crashes`]: the power fails at every moment of a run; the process is killed
+//! - [`flips`]: flipped bits
+//! - [`fuzz`]: files with random changes
 //! - [`faults`]: the disk is full, or fails
 //! - [`salvage`]: what is got out of damaged files
 //! - [`lives`]: all of that, one after the other, on one tree

@@ -1,5 +1,5 @@
-//! A tree being saved, beside the commits that go on: in a thread of its own, which also removes
-//! what the saved tree makes superfluous.
+//! Saves a tree in the background, on a thread of its own, while commits go on. The thread also
+//! removes what the saved tree makes superfluous.
 
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
@@ -14,13 +14,13 @@ use onetree_protocol::{DigestKey, Epoch};
 use super::storage::Storage;
 use super::{log, tree};
 
-/// A tree is saved when the log has grown by a quarter of the last one.
+/// A tree is saved when the log has grown by this fraction of the last saved tree: a quarter.
 pub(super) const TREE_TO_LOG: u64 = 4;
 
-/// While a tree is saved the log may grow by a fifth of what of the tree is written. At the end the
-/// disk then has two trees, a quarter of one for the log that made the save due, and a fifth for
-/// what was committed meanwhile. What is left to three times what lives is for the files that are
-/// begun, and for what a tree has besides paths and values.
+/// While a tree is saved, the log may grow by a fifth of the part of the tree that is written. At
+/// the end the disk has two trees, a quarter of one for the log that made the save due, and a fifth
+/// for what was committed meanwhile. The rest, up to three times the live data, is for the files
+/// that are begun, and for what a tree has besides paths and values.
 const LOG_TO_TREE: u64 = 5;
 
 /// How long a batch that is ahead of the tree waits before it looks again: by then about a hundred
@@ -48,8 +48,9 @@ impl Drop for Over {
 }
 
 impl Saving {
-    /// Begins to save a state, all of whose commits are in the log up to the file that begins with
-    /// `current`. `told` gets its bytes, unless it could not even begin.
+    /// Begins to save a state, all of whose commits are in the log before the file that begins with
+    /// `current`. `told` is called with the size of the saved tree, unless the save could not
+    /// begin.
     pub(super) fn begin(
         storage: Arc<dyn Storage>,
         (epoch, key): (Epoch, DigestKey),
@@ -99,13 +100,12 @@ pub(super) fn clear_old(storage: &dyn Storage, current: u64) {
         .list()
         .and_then(|names| newest(names).map_or(Ok(()), |rev| clear(storage, rev, current)));
     if let Err(error) = cleared {
-        // It takes room, and is in nobody's way; the next tree that is saved tries again.
+        // These files take space, but do no harm; the next tree that is saved tries again.
         tracing::warn!(%error, "files that are not needed any more cannot be removed");
     }
 }
 
-/// Removes what the tree saved at `rev` makes superfluous; of the log only what is before
-/// `current`.
+/// Removes what the tree saved at `rev` makes superfluous; of the log only files before `current`.
 fn clear(storage: &dyn Storage, rev: u64, current: u64) -> io::Result<()> {
     let names = storage.list()?;
     for name in names.iter().filter(|name| tree::rev_of(name).is_some_and(|old| old < rev)) {

@@ -1,4 +1,4 @@
-//! Writing a saved tree.
+//! Writes a saved tree.
 
 use std::io;
 
@@ -11,11 +11,11 @@ use crate::store::files::header;
 use crate::store::files::record::{ClientRecord, HeadRecord, SlotRecord};
 use crate::store::files::storage::{Storage, StorageFile};
 
-/// Records are written when so many bytes of them have come together.
+/// A block is written when its records have this many bytes.
 const BLOCK_BYTES: usize = 256 * 1024;
 
-/// So much of a tree is written before the disk is made to have it. With all of it at once, the
-/// syncs of commits stood behind it: subscribers waited for more than a second.
+/// How many bytes are written before the disk is synced. When the whole tree was synced at once,
+/// the syncs of commits had to wait behind it: subscribers waited for more than a second.
 const SYNC_BYTES: u64 = 1 << 20;
 
 /// Writes a state; gives how many bytes that took, and tells `wrote` meanwhile how many it were so
@@ -36,7 +36,8 @@ pub(in crate::store::files) fn write(
         Ok(to.at)
     };
     made().inspect_err(|_| {
-        // It takes room that there may be too little of. If it stays, the next one replaces it.
+        // A file that failed takes space that may be scarce. If it cannot be removed, the next one
+        // replaces it.
         let _ = storage.remove(MAKING);
     })
 }
@@ -44,7 +45,7 @@ pub(in crate::store::files) fn write(
 struct Writer<W> {
     file: Box<dyn StorageFile>,
     at: u64,
-    /// Up to where it is on the disk.
+    /// How much of the file is on the disk.
     synced: u64,
     /// The block that is being filled, with room for its header.
     block: Vec<u8>,
