@@ -146,8 +146,8 @@ impl Broker {
     }
 }
 
-/// Returns the settings of the tree, with random bits for a new history, which are used where there
-/// is no history yet.
+/// Returns the settings of the tree, with random bits for the epoch and the digest key. The epoch
+/// is used only when a new history begins.
 fn settings(config: &Config) -> Result<Settings, NoRandomness> {
     Ok(Settings {
         epoch: Epoch(random::bits()?),
