@@ -7,7 +7,7 @@ import { DEPTH, skipJson, space, stringEnd, unescape, wrong } from './json-text.
 import { CLIENT, COOKIE, SERVER, STEPS, VALUE_FIELDS, putChange } from './protocol/frames.js';
 import { checkPlain } from './protocol/kinds.js';
 import { toBase64, utf8 } from './protocol/texts.js';
-import { JSON_TYPE, Value, checkType, makeValue } from './protocol/values.js';
+import { JSON_TYPE, Value, makeValue } from './protocol/values.js';
 
 /** From this many characters of a frame on, small pieces of it are copied. The frames of a refresh are smaller. */
 const LARGE = 32_768;

@@ -146,8 +146,8 @@ function begin(db, mode) {
 /** @param {any} row @returns {import('./protocol/frames.js').Entry} */
 function entryOf({ path, rev, type, raw }) {
   if (raw === undefined) return { path, rev };
-  if (typeof raw !== 'string' && !(raw instanceof Uint8Array)) refuse('bad-field', `the value of ${path} is no value`);
-  return { path, rev, value: makeValue(String(type), raw) };
+  const isValue = typeof type === 'string' && (typeof raw === 'string' || raw instanceof Uint8Array);
+  return isValue ? { path, rev, value: makeValue(type, raw) } : refuse('bad-field', `the value of ${path} is no value`);
 }
 
 /** @param {import('./protocol/frames.js').Entry} entry */

@@ -147,7 +147,7 @@ test('what is no mirror is named, and replaced by the next save', async () => {
   const head = (cookie) => (stores) => stores.objectStore('head').put(cookie, 'head');
   const wrongs = {
     epoch: head({ ...COOKIE, epoch: 'x' }), 'epoch is': head(null), 'rev is': head({ ...COOKIE, rev: -1 }), 'view is': head({ ...COOKIE, view: 7 }),
-    'a path': row({ path: 'x' }), 'rev of /x is a whole number': row({ rev: '1' }), 'no value': row({ type: 'text/plain', raw: 1 }), 'no media type': row({ type: '-', raw: '1' }),
+    'a path': row({ path: 'x' }), 'rev of /x is a whole number': row({ rev: '1' }), 'no value': row({ type: 'text/plain', raw: 1 }), 'of /x is no value': row({ type: 1, raw: '1' }),
   };
   for (const [why, spoil] of Object.entries(wrongs)) {
     const name = fresh();

@@ -11,7 +11,8 @@ import pytest
 import onetree
 from onetree import Value
 from onetree.protocol import frames as f
-from onetree.protocol import json_codec
+from onetree.protocol import json_codec, msgpack_codec
+from onetree.protocol.values import known
 
 JSON = "application/json"
 WRONG = [
@@ -58,6 +59,11 @@ def test_other_values() -> None:
         with pytest.raises(onetree.Wrong) as wrong:
             Value(kind, data)  # type: ignore[arg-type]
         assert wrong.value.code == code
+    # What a broker took as a media type is shown.
+    for kind in ("", "-", "text/", "ä/b", "x" * 200):
+        frame = f.Signal("/a", known(kind, b"1"))
+        assert json_codec.decode_server(json_codec.encode(frame)) == frame
+        assert msgpack_codec.decode_server(msgpack_codec.encode(frame)) == frame
     made = Value(JSON, b' {"a": 1}\n')
     assert made.data == b'{"a": 1}' and made == (JSON, b'{"a": 1}')
     assert Value("image/png", bytearray(b"x")).data == b"x"

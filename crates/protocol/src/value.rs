@@ -97,8 +97,8 @@ impl MediaType {
     /// Checks `text` and makes it a media type.
     ///
     /// # Errors
-    /// If it is not `type/subtype` (both in the characters of RFC 6838), optionally followed by `;`
-    /// and parameters, or if it is too long.
+    /// If it is not `type/subtype` (both in the characters of RFC 6838), optionally followed by
+    /// spaces, `;` and anything that is printable ASCII, or if it is too long.
     pub fn parse(text: &str) -> Result<MediaType, MediaTypeError> {
         match text {
             "application/json" => return Ok(MediaType::Json),

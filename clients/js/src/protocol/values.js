@@ -152,22 +152,23 @@ export class Value {
 }
 
 /**
- * A value as a codec found it. If it is JSON, the codec or the broker has checked the text.
+ * A value as a codec found it. The broker has checked its type; if it is JSON, the codec or the broker has checked the
+ * text.
  * @param {string | undefined} type
  * @param {string | Uint8Array} raw
  */
 export function makeValue(type, raw) {
-  return new Value(type === undefined || type === JSON_TYPE ? JSON_TYPE : checkType(type), raw, SURE);
+  return new Value(type ?? JSON_TYPE, raw, SURE);
 }
 
-const TYPE = /^[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*\/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*[ \t]*(?:;[\x20-\x7e]*)?$/;
+const TYPE = /^[\w!#$&^.+-]+\/[\w!#$&^.+-]+(?: *;[ -~]*)?$/;
 
 /**
  * @param {string} type
  * @returns {string}
  */
-export function checkType(type) {
-  if (typeof type !== 'string' || type.length > 127 || !TYPE.test(type) || /\s$|\s;/.test(type)) {
+function checkType(type) {
+  if (typeof type !== 'string' || type.length > 127 || !TYPE.test(type)) {
     return refuse('bad-field', `${JSON.stringify(String(type))} is no media type`);
   }
   return type;

@@ -13,7 +13,7 @@ from . import scan
 from .cookies import Cookie
 from .kinds import READ, flag, listed, log_key, rev, text, u32
 from .paths import check_path
-from .values import BYTES, JSON, TEXT, Value, check_type, known
+from .values import BYTES, JSON, TEXT, Value, known
 from .wrong import Wrong
 
 SUBPROTOCOL = "onetree.v1.json"
@@ -80,14 +80,14 @@ def read_value(fields: Fields, must: bool = True) -> Value | None:
         found = known(JSON, fields["json"].encode())
     if (as_text := fields.get("text")) is not None:
         values += 1
-        kind_ = TEXT if kind is None else check_type(kind)
+        kind_ = TEXT if kind is None else kind
         data = text(as_text).encode()
         if not kind_.startswith("text/"):
             raise Wrong("bad-field", "text is of a type text/…")
         found = known(kind_, data)
     if (as_bytes := fields.get("bytes")) is not None:
         values += 1
-        kind_ = BYTES if kind is None else check_type(kind)
+        kind_ = BYTES if kind is None else kind
         found = known(kind_, _base64(text(as_bytes)))
     if values == 1 or (values == 0 and kind is None and not must):
         return found

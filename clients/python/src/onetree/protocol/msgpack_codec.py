@@ -11,7 +11,7 @@ from . import frames as f
 from .cookies import Cookie
 from .kinds import READ, flag, listed, log_key, rev, u32
 from .paths import check_path
-from .values import JSON, Value, check_type, known
+from .values import JSON, Value, known
 from .wrong import Wrong
 
 SUBPROTOCOL = "onetree.v1.msgpack"
@@ -70,7 +70,9 @@ def read_value(kind: Any, data: Any) -> Value:
     """Reads a value from its two elements."""
     if type(data) is not bytes:
         raise Wrong("bad-frame", "a value's bytes are binary")
-    return known(JSON if kind is None else check_type(kind), data)
+    if kind is not None and type(kind) is not str:
+        raise Wrong("bad-frame", "a media type is text")
+    return known(JSON if kind is None else kind, data)
 
 
 def write_value(value: Value) -> tuple[str | None, bytes]:
