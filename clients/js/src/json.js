@@ -306,21 +306,25 @@ function decode(tables, text) {
   return { op, ...readFields(table.fields, object) };
 }
 
-/** @param {Value} value */
-function valueText(value) {
-  if (value.isJson) return `"json":${value.text}`;
+/**
+ * @param {Value} value
+ * @param {boolean} [oneLine] whether there must be no line end in the text; JSON with one then goes as bytes
+ */
+function valueText(value, oneLine = false) {
+  if (value.isJson && !(oneLine && /[\r\n]/.test(value.text))) return `"json":${value.text}`;
   const type = `"type":${JSON.stringify(value.type)},`;
   return value.isText ? `${type}"text":${JSON.stringify(value.text)}` : `${type}"bytes":"${toBase64(value.bytes)}"`;
 }
 
 /**
  * @param {import('./protocol/frames.js').Change} change
+ * @param {boolean} [oneLine]
  * @returns {string}
  */
-function changeText(change) {
+function changeText(change, oneLine) {
   const head = `{"path":${JSON.stringify(change.path)},"rev":${change.rev}`;
   switch (change.act) {
-    case 'put': return change.value === undefined ? `${head}}` : `${head},${valueText(change.value)}}`;
+    case 'put': return change.value === undefined ? `${head}}` : `${head},${valueText(change.value, oneLine)}}`;
     case 'trim': return `${head},"trim":"${change.to}"${change.gap ? ',"gap":true' : ''}}`;
     default: return `${head},"${change.act}":true}`;
   }
@@ -400,7 +404,7 @@ export const json = Object.freeze({
  * Writes an entry as a line of `onetree export`, without the line end.
  * @param {import('./protocol/frames.js').Entry} entry
  */
-export const entryText = (entry) => changeText({ ...entry, act: 'put' });
+export const entryText = (entry) => changeText({ ...entry, act: 'put' }, true);
 
 /**
  * Reads an entry from a line of `onetree export`.

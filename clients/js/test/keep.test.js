@@ -20,6 +20,7 @@ const COOKIE = { epoch: 'e'.repeat(32), rev: 9, view: 'f'.repeat(16) };
 const ENTRIES = [
   { path: '/a', rev: 1, value: Value.jsonText('{"x": 1.50e+2}') }, { path: '/a/b', rev: 2, value: Value.text('ä\n') },
   { path: '/a b', rev: 3, value: Value.of('image/png', Uint8Array.of(0, 255)) }, { path: '/c', rev: 9 },
+  { path: '/d', rev: 4, value: Value.jsonText('{\n "x":\r1}') },
 ];
 
 async function file(t) {
@@ -452,8 +453,8 @@ test('a file that is not whole is named, and left as it is', async (t) => {
   const text = await readFile(path, 'utf8');
   const lines = text.split('\n');
   const wrong = {
-    'state:5:': text.slice(0, -3), 'state:1:': text.slice(1), 'state:2: .*not come after|state:3:': [lines[0], lines[2], lines[1], ...lines.slice(3)].join('\n'),
-    'ends after 3 of 4': [...lines.slice(0, 4), ''].join('\n'), 'no entry': text.replace(lines[4], '{"path":"/c","rev":9,"delete":true}'),
+    'state:6:': text.slice(0, -3), 'state:1:': text.slice(1), 'state:2: .*not come after|state:3:': [lines[0], lines[2], lines[1], ...lines.slice(3)].join('\n'),
+    'ends after 3 of 5': [...lines.slice(0, 4), ''].join('\n'), 'no entry': text.replace(lines[4], '{"path":"/c","rev":9,"delete":true}'),
   };
   for (const [why, broken] of Object.entries(wrong)) {
     await writeFile(path, broken);

@@ -27,6 +27,8 @@ HEAD = (
 )
 A = '{"path":"/a","rev":7,"json":{"x": 1}}\n'
 B = '{"path":"/b","rev":9,"type":"text/plain","text":"b"}\n'
+LINES = '{"path":"/%s","rev":7,"type":"application/json","bytes":"%s"}\n'
+"""JSON with line ends in it."""
 
 
 _DATED = Cookie("0" * 32, 1, "0" * 16)
@@ -57,7 +59,13 @@ def test_what_was_saved_is_read_byte_by_byte(tmp_path: Path) -> None:
     path.unlink()
     keep.save(Snapshot.saved(cookie, entries))
     assert path.read_text() == HEAD + A + B
+    spaced = [Entry("/c", 7, Value("application/json", b"[1,\n2]")),
+              Entry("/d", 7, Value("application/json", b"[1,\r2]"))]  # fmt: skip
+    keep.save(Snapshot.saved(cookie, spaced))
+    lines = LINES % ("c", "WzEsCjJd") + LINES % ("d", "WzEsDTJd")
+    assert path.read_text() == HEAD + lines
     keep.close()
+    assert load(path, HEAD + lines) == (cookie, spaced)
     assert load(path, "") is None
     path.unlink()
     assert onetree.FileKeep(path).load() is None

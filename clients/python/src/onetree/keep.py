@@ -120,7 +120,7 @@ class FileKeep:
                     os.chmod(temporary, self.path.stat().st_mode & 0o7777)
                 file.write(head.encode())
                 for entry in entries:
-                    file.write(json_codec.entry_text(entry).encode() + b"\n")
+                    file.write(json_codec.entry_text(entry, True).encode() + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, self.path)

@@ -94,10 +94,11 @@ def read_value(fields: Fields, must: bool = True) -> Value | None:
     raise Wrong("bad-frame", "a value is exactly one of json, text and bytes")
 
 
-def value_text(value: Value, asked: bool = False) -> str:
-    """Returns the fields of a value, each with `,` before it."""
+def value_text(value: Value, one_line: bool = False) -> str:
+    """Returns the fields of a value, each with `,` before it. With `one_line`, JSON that has a line
+    end in it is written as bytes."""
     kind, data = value
-    if kind == JSON:
+    if kind == JSON and not (one_line and (b"\n" in data or b"\r" in data)):
         try:
             return f',"json":{data.decode()}'
         except UnicodeDecodeError:
@@ -112,9 +113,10 @@ def value_text(value: Value, asked: bool = False) -> str:
     return f'{field},"bytes":"{b64encode(data).decode()}"'
 
 
-def entry_text(entry: f.Entry) -> str:
-    """Returns the line of an entry, as `export` prints it, without the line end."""
-    value = "" if entry.value is None else value_text(entry.value)
+def entry_text(entry: f.Entry, one_line: bool = False) -> str:
+    """Returns an entry as JSON. With `one_line`, it is the line that `export` prints, without the
+    line end."""
+    value = "" if entry.value is None else value_text(entry.value, one_line)
     return f'{{"path":{_quote(entry.path)},"rev":{entry.rev}{value}}}'
 
 
