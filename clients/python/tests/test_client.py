@@ -227,6 +227,22 @@ def test_what_the_queue_holds_at_the_end_is_done_when_there_is_a_connection() ->
     run(story())
 
 
+def test_what_is_added_to_a_transaction_that_waits_is_not_written_with_it() -> None:
+    async def story() -> None:
+        async with naive() as server:
+            client = onetree.start(server.url)
+            txn = onetree.Txn().put("/a", 1)
+            asked = client.submit(txn)
+            txn.if_rev("/a", 1).put("/b", 2)
+            assert (await asked).rev == 1
+            assert [entry.path for entry in (await client.list("/")).entries] == ["/a"]
+            assert (await client.txn(txn)).rev == 2
+            assert [entry.path for entry in (await client.list("/")).entries] == ["/a", "/b"]
+            await client.close()
+
+    run(story())
+
+
 @pytest.mark.parametrize(
     "other",
     [f.Done(0, 1, True, ()), f.Found(0, 1, (), False), f.Ok(0)],

@@ -58,7 +58,13 @@ class Txn:
     """`txn`: several writes as one commit, all or nothing, if all conditions hold."""
 
     def __init__(self) -> None:
-        self.frame = frames.Txn(0, None, [], [])
+        self._conditions: list[frames.Condition] = []
+        self._steps: list[frames.Step] = []
+
+    @property
+    def frame(self) -> frames.Txn:
+        """The frame of what was added so far. What is added later is not part of it."""
+        return frames.Txn(0, None, [*self._conditions], [*self._steps])
 
     def if_rev(self, path: str, rev: int) -> Txn:
         """Adds a condition: the entry at `path` is at revision `rev`; 0: there is none."""
@@ -96,12 +102,11 @@ class Txn:
         return self._then(frames.Step("trim", check_path(path), to=to))
 
     def _when(self, condition: frames.Condition) -> Txn:
-        self.frame.conditions = [*self.frame.conditions, condition]
+        self._conditions.append(condition)
         return self
 
     def _then(self, step: frames.Step) -> Txn:
-        assert isinstance(self.frame.steps, list)
-        self.frame.steps.append(step)
+        self._steps.append(step)
         return self
 
 
