@@ -1,7 +1,7 @@
 // Keeping a mirror in Node: one file in the format of `onetree watch --state`, always replaced as a whole.
 
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { open, readFile, realpath, rename, stat, unlink } from 'node:fs/promises';
+import { open, readFile, readlink, realpath, rename, stat, unlink } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
 import { OnetreeError } from './errors.js';
@@ -126,12 +126,19 @@ export function keepInFile(path) {
 /** @param {string} what @param {unknown} cause */
 const refused = (what, cause) => new OnetreeError('state', `${what}: ${cause}`, { cause });
 
-/** Returns the real name of a file, without symbolic links, even if the file does not exist yet. @param {string} path */
+/**
+ * Returns the real name of a file, without symbolic links, even if the file does not exist yet.
+ * @param {string} path
+ * @returns {Promise<string>}
+ */
 async function fileOf(path) {
   try {
     return await realpath(path);
-  } catch {
-    return join(await realpath(dirname(path)).catch(() => resolve(dirname(path))), basename(path));
+  } catch (error) {
+    const folder = await realpath(dirname(path)).catch(() => resolve(dirname(path)));
+    const missing = /** @type {any} */ (error).code === 'ENOENT';
+    const to = missing ? await readlink(path).catch(() => undefined) : undefined;
+    return to === undefined ? join(folder, basename(path)) : fileOf(resolve(folder, to));
   }
 }
 

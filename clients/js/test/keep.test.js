@@ -69,6 +69,25 @@ test('a file is that of one mirror at a time, by whatever name', async (t) => {
   await assert.rejects(other.load(), { code: 'state-broken' });
 });
 
+test('a link stays a link, also if what it leads to does not exist yet', async (t) => {
+  const path = await file(t);
+  const folder = dirname(path);
+  await mkdir(join(folder, 'real'));
+  await symlink('real/state', path);
+  await symlink(path, `${path}.link`);
+  const [keep, other] = [keepInFile(`${path}.link`), keepInFile(join(folder, 'real', 'state'))];
+  assert.equal(await keep.load(), undefined);
+  await assert.rejects(other.load(), { code: 'state-in-use' });
+  await keep.save(Snapshot.saved(COOKIE, ENTRIES));
+  await keep.close();
+  assert.deepEqual((await readdir(folder)).sort(), ['real', 'state', 'state.link']);
+  assert.deepEqual(await readdir(join(folder, 'real')), ['state']);
+  assert.equal((await other.load()).entries.length, ENTRIES.length);
+  // One that leads to itself leads to no file.
+  await symlink('loop', join(folder, 'loop'));
+  await assert.rejects(keepInFile(join(folder, 'loop')).load(), { code: 'state' });
+});
+
 test('of those who ask for a file at once the first has it, however long its name takes to be found', async (t) => {
   const path = await file(t);
   const { realpath } = files;

@@ -68,6 +68,26 @@ fn what_is_saved_is_loaded_and_one_that_is_not_whole_is_not_saved() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn a_link_stays_a_link_even_if_what_it_leads_to_does_not_exist_yet() {
+    use std::os::unix::fs::symlink;
+    let directory = Directory::new("link");
+    let [real, link, other, round] =
+        ["real", "link", "other", "round"].map(|n| directory.0.join(n));
+    fs::create_dir(&real).unwrap();
+    symlink("real/mirror.jsonl", &link).unwrap();
+    symlink(&link, &other).unwrap();
+    let keep = Keep::open(&other).unwrap();
+    assert!(matches!(Keep::open(real.join("mirror.jsonl")), Err(KeepError::InUse { .. })));
+    keep.save(&whole(3)).unwrap();
+    assert!(link.is_symlink() && other.is_symlink());
+    assert!(real.join("mirror.jsonl").is_file());
+    // One that leads to itself leads to no file.
+    symlink("round", &round).unwrap();
+    assert!(matches!(Keep::open(&round), Err(KeepError::Use { .. })));
+}
+
 #[test]
 fn a_file_is_of_one_mirror_and_one_that_is_none_is_left_as_it_is() {
     let directory = Directory::new("one");

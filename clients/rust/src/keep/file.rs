@@ -33,12 +33,7 @@ impl Keep {
     /// If the file is in use, or cannot be used.
     pub fn open(path: impl AsRef<FilePath>) -> Result<Keep, KeepError> {
         let path = path.as_ref();
-        // Follow a symbolic link: a save replaces its target, not the link.
-        let path = match fs::canonicalize(path) {
-            Ok(real) => real,
-            Err(error) if error.kind() == ErrorKind::NotFound => path.to_owned(),
-            Err(error) => return Err(cannot("open", path, &error)),
-        };
+        let path = target(path).map_err(|error| cannot("open", path, &error))?;
         if path.file_name().is_none() {
             let error = io::Error::other("it has no name of a file");
             return Err(cannot("keep a mirror in", &path, &error));
@@ -111,6 +106,18 @@ impl Keep {
             }
             _ => File::open(".")?.sync_all(),
         }
+    }
+}
+
+/// Follows symbolic links, also to a file that does not exist yet: a save replaces the target, not
+/// the link.
+fn target(path: &FilePath) -> io::Result<PathBuf> {
+    match fs::canonicalize(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => match fs::read_link(path) {
+            Ok(to) => target(&path.with_file_name(to)),
+            Err(_) => Ok(path.to_owned()),
+        },
+        found => found,
     }
 }
 
