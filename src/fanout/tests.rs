@@ -443,3 +443,48 @@ fn what_goes_piece_by_piece_comes_whole_and_in_order() {
     assert!(revs(0).is_sorted() && revs(1).is_empty());
     assert_eq!(house.told(2, 3), paths(40), "of what follows it misses nothing");
 }
+
+#[test]
+fn many_views_with_patterns_reach_no_deeper_than_they_say() {
+    let house = House::new(1);
+    for n in 0..20 {
+        let patterns = vec![Pattern::parse(&format!("**/x{n}")).unwrap()];
+        let view = View { depth: Depth::Children, patterns, ..View::tree(path("/a")) };
+        house.register(0, n, view);
+    }
+    house.commit(1, vec![put("/a/b/x3")]);
+    assert!(house.told(0, 1).is_empty());
+    house.commit(2, vec![put("/a/x3")]);
+    assert_eq!(house.told(0, 2), ["/a/x3"]);
+}
+
+/// Somebody may come between the moment that a group is found empty and its end.
+#[test]
+fn a_group_that_somebody_has_come_to_stays() {
+    let house = House::new(1);
+    for many in [1, 20] {
+        let interest = |n: u32| {
+            let patterns = vec![Pattern::parse(&format!("x{n}")).unwrap()];
+            let view = Arc::new(View { patterns, ..View::tree(path("/a")) });
+            Interest { sub: n, view, deltas: true, signals: false }
+        };
+        let mut groups = groups::Groups::new();
+        (0..many).for_each(|n| groups.insert(Arc::new(group::Group::new(&interest(n)))));
+        groups.get(&interest(0)).unwrap().insert(&house.people[0].0);
+        (0..many).for_each(|n| groups.remove_empty(&interest(n)));
+        assert!(groups.len() == 1 && groups.get(&interest(0)).is_some());
+    }
+}
+
+/// Who has an interval and wants signals is told of no commit, beside those who want all.
+#[test]
+fn who_wants_signals_alone_gets_no_deltas() {
+    let house = House::new(2);
+    house.register(1, 1, View::tree(path("/a")));
+    let view = Arc::new(View::tree(path("/a")));
+    let interest = Interest { sub: 1, view, deltas: false, signals: true };
+    house.fanout.register(&house.people[0].0, &interest);
+    house.commit(1, vec![put("/a/b")]);
+    assert!(house.told(0, 1).is_empty());
+    assert_eq!(house.told(1, 1), ["/a/b"]);
+}

@@ -247,3 +247,50 @@ fn a_count_that_takes_longer_than_it_may_is_paid_for() {
         assert!(!feed.is_catching_up());
     }
 }
+
+/// Who goes, or starts again, while it is counted leaves nothing of its count to the next one.
+#[test]
+fn who_goes_while_it_is_counted_leaves_nothing_to_the_next() {
+    for resync in [false, true] {
+        let (mut state, mut feed) = connection(10 * SCAN, 1);
+        put(&mut state, (0..2 * SCAN).map(|n| format!("/b/{n}")));
+        subscribe(&mut feed, &state, 1, "/b");
+        settle(&mut feed, &state);
+        let sync = feed.sync(&state.snapshot());
+        assert!(feed.count(&state.snapshot(), &sync));
+        assert!(matches!(feed.poll(Time(1), || state.snapshot(), true), Some(Step::Pause)));
+        if resync {
+            feed.resync(0).unwrap()
+        } else {
+            drop(feed.unsubscribe(0).unwrap())
+        }
+        let mut steps = std::iter::from_fn(|| feed.poll(Time(1), || state.snapshot(), true));
+        let Some(Step::Counted(sync)) = steps.find(|step| matches!(step, Step::Counted(_))) else {
+            panic!("nothing was counted")
+        };
+        let right = state.snapshot().summary(&path("/b")).digest();
+        assert_eq!(sync.digests, [(1, Some(right))]);
+    }
+}
+
+/// Two mirrors at two revisions: who writes in the connection's place needs what the older lacks.
+#[test]
+fn the_oldest_of_the_live_mirrors_says_what_is_needed() {
+    let (mut state, mut feed) = connection(1, 1);
+    let first = state.snapshot().rev();
+    put(&mut state, ["/a/2".to_owned()].into_iter());
+    subscribe(&mut feed, &state, 1, "/b");
+    settle(&mut feed, &state);
+    assert_eq!(feed.live_above(), Some(first));
+}
+
+/// The shortest interval is over first.
+#[test]
+fn the_interval_that_is_over_first_is_waited_for() {
+    let (state, mut feed) = connection(1, 0);
+    for (sub, every_ms) in [(1, 1_000), (2, 10), (3, 100)] {
+        paced(&mut feed, &state, (sub, every_ms), View::tree(path("/a")));
+    }
+    settle(&mut feed, &state);
+    assert_eq!(feed.next_due(), Some(Time(11)));
+}

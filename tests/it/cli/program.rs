@@ -48,13 +48,9 @@ fn help_has_examples_and_exit_codes() {
         assert_eq!(said(&program(&["help", command]).output().unwrap()), help);
     }
     let help = said(&program(&["--help"]).output().unwrap());
-    for part in [
-        "Exit codes:",
-        "  3  a condition",
-        "ws://127.0.0.1:7400",
-        "ONETREE_URL",
-        "Append to a log",
-    ] {
+    for part in
+        ["Exit codes:", "  3  a condition", "ws://127.0.0.1:7400", "ONETREE_URL", "Append to a log"]
+    {
         assert!(help.contains(part), "{help}");
     }
     assert!(COMMANDS.iter().all(|command| help.contains(&format!("  {command} "))), "{help}");

@@ -435,3 +435,28 @@ async fn a_goodbye_does_not_wait_for_a_store_that_fails() {
         gone += changes.iter().filter(|change| change["delete"] == true).count();
     }
 }
+
+/// What was made on top of a batch that is not stored has not happened either, and what is made
+/// then goes on from what is stored.
+#[tokio::test]
+async fn what_was_made_on_top_of_a_batch_that_is_not_stored_is_undone_with_it() {
+    let store = MemoryStore::new();
+    let broker = broker_on("", store.clone()).await;
+    let mut wire = Wire::open(broker.addr()).await;
+    wire.put("/a/1", json!(1)).await;
+    store.delay(Duration::from_secs(1));
+    store.fail_next(1);
+    // While the first is being stored the second is made.
+    begin(&mut wire, [put(1, "/a/2", 2)]).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    begin(&mut wire, [put(2, "/a/3", 3)]).await;
+    for id in 1..=2 {
+        let error = wire.reply(&json!(id)).await;
+        assert_eq!(error["code"], "unavailable", "{error}");
+    }
+    store.delay(Duration::ZERO);
+    wire.put("/a/4", json!(4)).await;
+    let (_, entries) = Wire::open(broker.addr()).await.sub(1, "/a").await;
+    let paths: Vec<&str> = entries.iter().map(|entry| entry["path"].as_str().unwrap()).collect();
+    assert_eq!(paths, ["/a/1", "/a/4"]);
+}

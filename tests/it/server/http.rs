@@ -287,3 +287,18 @@ async fn of_each_reason_of_a_refusal_one_line_of_the_log_tells_and_what_was_said
     let lines = logs::only(peer, &codes).await;
     assert!(lines.iter().all(|line| line.values().all(|value| value.len() < 300)), "{lines:#?}");
 }
+
+/// So ask some browsers and proxies: several words, of which one counts, in whatever letters.
+#[tokio::test]
+async fn an_upgrade_may_say_more_than_it_has_to() {
+    let broker = broker("").await;
+    let mut request = request(broker.addr());
+    for (name, value) in [
+        ("connection", "keep-alive, Upgrade"),
+        ("upgrade", "WebSocket"),
+        ("sec-websocket-protocol", "another, onetree.v1.json"),
+    ] {
+        request.headers_mut().insert(name, value.parse().unwrap());
+    }
+    assert!(Wire::with(request, broker.addr()).await.is_ok());
+}
