@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use onetree_protocol::Code;
 use onetree_protocol::frame::{Goodbye, ServerFrame};
 use tokio::time::timeout;
@@ -47,12 +48,13 @@ impl Connection {
             true => Event::End { session, mailbox },
             false => Event::Detach { session, connection: mailbox.id },
         });
-        for event in waiting.into_iter().chain(last) {
+        let last = last.map(|last| self.hand_over_later(last));
+        for hand_over in waiting.into_iter().chain(last) {
             // The owner is gone only when the broker is at its end.
             if matches!(ending, Ending::Cut) {
-                let _ = self.server.events.try_send(event);
+                let _ = hand_over.now_or_never();
             } else {
-                let _ = self.server.events.send(event).await;
+                let _ = hand_over.await;
             }
         }
         self.log(&ending);

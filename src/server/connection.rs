@@ -15,6 +15,7 @@ use onetree_core::{Author, Feed, FeedLimits};
 use onetree_protocol::frame::{ErrorFrame, Signal};
 use onetree_protocol::{Code, Codec, Name, Revision, ServerFrame};
 use tokio::net::TcpStream;
+use tokio::sync::mpsc::error::SendError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
@@ -83,7 +84,7 @@ pub(super) struct Connection {
     /// How many of its subscriptions are counted among all.
     pub(super) counted: usize,
     /// An event that the owner's queue had no room for; nothing is read until it has.
-    pub(super) waiting: Option<Event>,
+    pub(super) waiting: Option<HandOver>,
     /// Writes and signals of the messages that are being handled, see [`Connection::pass_on`].
     pub(super) writes: Vec<Write>,
     pub(super) signals: Vec<Signal>,
@@ -127,6 +128,10 @@ pub(super) enum Hold {
     },
     Spent,
 }
+
+/// An event on its way into the owner's queue. It keeps its place among those that wait for room
+/// there, whatever the connection does meanwhile.
+pub(super) type HandOver = Pin<Box<dyn Future<Output = Result<(), SendError<Event>>> + Send>>;
 
 /// A `sync` request.
 pub(super) struct Asked {
@@ -293,7 +298,6 @@ impl Connection {
     async fn live(&mut self) -> Ending {
         let sleep = tokio::time::sleep_until(self.next_deadline());
         let mut sleep = std::pin::pin!(sleep);
-        let events = self.server.events.clone();
         let server = self.server.clone();
         let mut turn = Instant::now();
         let mut waited = false;
@@ -349,17 +353,19 @@ impl Connection {
                         return ending;
                     }
                 }
-                () = self.mailbox.filled() => {}
-                permit = events.reserve(), if self.waiting.is_some() => {
+                // Before the mailbox, which may be filled each time: room in the queue that is
+                // given to this one must not stay unused.
+                Some(handed_over) = async { Some(self.waiting.as_mut()?.await) } => {
+                    self.waiting = None;
                     self.rouse();
-                    let Ok(permit) = permit else { return Ending::ownerless() };
-                    if let Some(event) = self.waiting.take() {
-                        permit.send(event);
+                    if handed_over.is_err() {
+                        return Ending::ownerless();
                     }
                     if let Err(ending) = self.end_session() {
                         return ending;
                     }
                 }
+                () = self.mailbox.filled() => {}
                 ready = self.writer.writable(), if self.writer.is_blocked() => {
                     if let Err(error) = ready {
                         return Ending::lost(&error);
@@ -516,7 +522,57 @@ impl Connection {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
+    use onetree_core::{Settings, State};
+    use onetree_protocol::{DigestKey, Epoch};
+    use tokio::net::TcpListener;
+    use tokio::sync::mpsc;
+
     use super::*;
+    use crate::broker::Shared;
+    use crate::config::Config;
+    use crate::fanout::Fanout;
+    use crate::server::{ENVELOPE, sessions};
+
+    /// A server that has a queue for one event, whose other end the test has.
+    fn server(addr: SocketAddr) -> (Arc<Server>, mpsc::Receiver<Event>) {
+        let config = Config::default();
+        let (bounds, retention) = (config.bounds(), config.retention_rules());
+        let settings = Settings { epoch: Epoch(1), digest_key: DigestKey(1), bounds, retention };
+        let fanout = Fanout::new(config.frame_bytes as usize, ENVELOPE);
+        let shared = Shared::new(State::new(settings).snapshot(), fanout, Arc::default());
+        let (events, queue) = mpsc::channel(1);
+        (Arc::new(Server::new(config, Arc::new(shared), events, addr)), queue)
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_the_owner_keeps_its_place_whatever_it_is_told() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let _client = TcpStream::connect(addr).await.unwrap();
+        let (socket, peer) = listener.accept().await.unwrap();
+        let (server, mut queue) = server(addr);
+        let (read, agent, codec) = (Bytes::new(), None, Codec::Json);
+        let arrival = Arrival { socket, read, peer, agent, codec, place: None, socket_place: None };
+        let mut connection = Connection::new(server.clone(), arrival);
+        connection.enter();
+        // The queue is full: its goodbye waits.
+        server.events.try_send(Event::Tick).unwrap();
+        connection.session = Name::parse("s");
+        connection.leaving = Some(1);
+        assert!(connection.end_session().is_ok());
+        let _life = tokio::spawn(async move { connection.live().await });
+        let is_told = || sessions::sessions(&server, sessions::Page::parse(None).unwrap());
+        assert!(is_told().await.is_some());
+        // Another comes behind it, and there is room for one of them.
+        let mut other = pin!(server.events.reserve());
+        assert!((&mut other).now_or_never().is_none());
+        assert!(is_told().await.is_some());
+        assert!(matches!(queue.recv().await, Some(Event::Tick)));
+        assert!((&mut other).now_or_never().is_none(), "who came behind it is before it");
+        assert!(matches!(queue.recv().await, Some(Event::End { .. })));
+    }
 
     #[tokio::test]
     async fn a_fault_ends_a_connection_as_anything_else_does() {

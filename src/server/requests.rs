@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
 
 use super::check;
-use super::connection::{Asked, Connection};
+use super::connection::{Asked, Connection, HandOver};
 use super::ending::Ending;
 use super::frames::Message;
 use super::reader::Read;
@@ -284,11 +284,17 @@ impl Connection {
         match self.server.events.try_send(event) {
             Ok(()) => Ok(()),
             Err(TrySendError::Full(event)) => {
-                self.waiting = Some(event);
+                self.waiting = Some(self.hand_over_later(event));
                 Ok(())
             }
             Err(TrySendError::Closed(_)) => Err(Ending::ownerless()),
         }
+    }
+
+    /// Gives the owner an event when there is room.
+    pub(super) fn hand_over_later(&self, event: Event) -> HandOver {
+        let events = self.server.events.clone();
+        Box::pin(async move { events.send(event).await })
     }
 
     fn signal(&mut self, signal: SendSignal) {
