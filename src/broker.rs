@@ -194,7 +194,9 @@ impl<S: Store> Owner<S> {
         }
         if self.rest_until.is_none_or(|until| until <= Instant::now()) {
             self.rest_until = None;
-            if self.housekeep(now, batch) {
+            self.housekeep(now, batch);
+            // What their sessions owned is deleted before anything else that is due.
+            if !self.state.is_session_over(now) {
                 batch.left.append(&mut self.presence.take_leaving());
             }
         }
@@ -355,12 +357,12 @@ impl<S: Store> Owner<S> {
         }
     }
 
-    /// Does some of what is due; true when all sessions that are over have come to their end.
-    fn housekeep(&mut self, now: Time, batch: &mut Batch) -> bool {
+    /// Does some of what is due.
+    fn housekeep(&mut self, now: Time, batch: &mut Batch) {
         let begun = Instant::now();
         for _ in 0..CHORES {
             if begun.elapsed() >= CHORES_TIME {
-                return false;
+                return;
             }
             let before = self.entries();
             let Some(commit) = self.state.housekeep(now) else {
@@ -368,14 +370,13 @@ impl<S: Store> Owner<S> {
                 if !batch.nothing_due {
                     self.rest_until = Some(Instant::now() + CHORES_REST);
                 }
-                return true;
+                return;
             };
             if let Some(log) = trimmed(&commit) {
                 batch.trims.push((log.clone(), before.saturating_sub(self.entries())));
             }
             self.add(Some(commit), batch);
         }
-        false
     }
 
     fn entries(&self) -> u64 {
@@ -468,9 +469,19 @@ async fn sleep_until(due: Option<Instant>) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Weak;
     use std::task::{Context, Waker};
 
+    use onetree_core::{Author, Bounds, Request, Settings};
+    use onetree_protocol::frame::Do;
+    use onetree_protocol::{DigestKey, Epoch, Name, Value};
+    use tokio::net::tcp::OwnedWriteHalf;
+    use tokio::sync::oneshot;
+
     use super::*;
+    use crate::config::Config;
+    use crate::fanout::{Fanout, Outbox};
+    use crate::store::MemoryStore;
 
     #[tokio::test]
     async fn what_is_due_now_waits_for_no_timer() {
@@ -479,5 +490,48 @@ mod tests {
         // Others have their turn, and then it is time.
         assert!(due.as_mut().poll(&mut context).is_pending());
         assert!(due.as_mut().poll(&mut context).is_ready());
+    }
+    fn put(path: &str, ttl_ms: Option<u64>) -> Request {
+        let (path, value) = (Path::parse(path).unwrap(), Value::text("x"));
+        let changes = vec![Do::Put { path, value, ttl_ms, ephemeral: ttl_ms.is_none() }];
+        Request { changes, ..Request::default() }
+    }
+
+    #[tokio::test]
+    async fn a_goodbye_waits_for_what_the_session_owned_and_nothing_else() {
+        // What expires takes a commit for each entry.
+        let bounds = Bounds { commit_changes: 1, ..Config::default().bounds() };
+        let (epoch, digest_key, retention) = (Epoch(1), DigestKey(1), Vec::new());
+        let mut state = State::new(Settings { epoch, digest_key, bounds, retention });
+        for n in 0..1_000 {
+            state.write(Time(0), &Author::default(), &put(&format!("/expires/{n}"), Some(1)));
+        }
+        let fanout = Fanout::new(1 << 20, crate::server::ENVELOPE);
+        let shared = Arc::new(Shared::new(state.snapshot(), fanout, Arc::default()));
+        let (events, queue) = mpsc::channel(1);
+        let owner = Owner::new(state, MemoryStore::new(), shared.clone(), Hooks::default());
+        let _life = tokio::spawn(owner.run(queue));
+        let outbox = Outbox::new(0, 0, Weak::<OwnedWriteHalf>::new());
+        let mailbox = Arc::new(Mailbox::new(1, outbox, Arc::default()));
+        let own = mailbox.clone();
+        let (reply, opened) = oneshot::channel();
+        let opening =
+            Opening { mailbox: own.clone(), wanted: None, fresh: Name::parse("s").unwrap(), reply };
+        assert!(events.send(Event::Open(opening)).await.is_ok());
+        let session = opened.await.unwrap().unwrap().name;
+        let author = Author { session: Some(session.clone()), ..Author::default() };
+        let (author, request) = (Arc::new(author), put("/own", None));
+        let write = Write { mailbox: own.clone(), id: 1, author, request };
+        assert!(events.send(Event::Write(vec![write])).await.is_ok());
+        assert!(events.send(Event::End { session, mailbox: own }).await.is_ok());
+        let mut replies = Vec::new();
+        while !matches!(replies.last(), Some(Reply::Ended)) {
+            mailbox.filled().await;
+            replies.append(&mut mailbox.take_replies());
+        }
+        assert!(matches!(replies[..], [Reply::Written { result: Ok(_), .. }, Reply::Ended]));
+        let left = shared.latest();
+        assert!(left.get(&Path::parse("/own").unwrap()).is_none());
+        assert!(left.summary(&Path::root()).live > 0, "everything else that was due came before");
     }
 }

@@ -139,6 +139,11 @@ impl State {
         self.leave(name, now);
     }
 
+    /// Returns whether a session is over at `now` that [`State::housekeep`] has not ended yet.
+    pub fn is_session_over(&self, now: Time) -> bool {
+        self.sessions.over(now).is_some()
+    }
+
     /// Extends every grace by `ms` milliseconds. Call this when the clock was set forward by that
     /// much: nobody could come back in that time, so it must not count as grace. O(n).
     pub fn prolong_graces(&mut self, ms: u64) {
