@@ -10,12 +10,14 @@
 //! - [`salvage`]: what is got out of damaged files
 //! - [`lives`]: all of that, one after the other, on one tree
 //! - [`space`]: how much of the disk is taken; a year of churn
+//! - [`ends`]: a store that has ended writes nothing any more
 //! - [`forgotten`]: which clients were, behind a start
 //! - [`frozen`]: files of each format, which load for ever
 //! - [`simulated`]: the disk; [`work`]: what is done on it; [`rng`]: chance
 
 mod copies;
 mod crashes;
+mod ends;
 mod faults;
 mod flips;
 mod forgotten;

@@ -472,6 +472,8 @@ impl Engine {
     }
 
     fn close(&mut self) -> Result<(), String> {
+        // Told first, so that it stops while the rest is done; waited for when this returns.
+        let _saving = self.saving.take().inspect(Saving::stop);
         if self.failed.is_some() {
             self.mend_now();
         }
@@ -499,7 +501,7 @@ fn make_room(
     if !storage::is_full(&error) || !goes_on {
         return Err(error);
     }
-    let saved = tree::write(storage, epoch, key, &state.checkpoint(), |_| ());
+    let saved = tree::write(storage, epoch, key, &state.checkpoint(), |_| Ok(()));
     saved.map_err(|_| error)?;
     saving::clear_old(storage, state.rev().get() + 1);
     Ok(())

@@ -210,7 +210,7 @@ pub fn save(
         // that a broker may start on.
         history.write(storage)?;
     }
-    let bytes = tree::write(storage, epoch, settings.digest_key, state, |_| {})?;
+    let bytes = tree::write(storage, epoch, settings.digest_key, state, |_| Ok(()))?;
     if !backup {
         history.write(storage)?;
     }

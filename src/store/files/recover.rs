@@ -330,7 +330,8 @@ pub(super) fn recover(storage: &dyn Storage, settings: Settings) -> Result<Recov
         (report.epoch, report.new_epoch, report.rev) = (fresh, true, above.get());
         recovered.log_bytes = 0;
         let state = recovered.state.checkpoint();
-        recovered.saved_bytes = tree::write(storage, fresh, key, &state, |_| {}).map_err(failed)?;
+        recovered.saved_bytes =
+            tree::write(storage, fresh, key, &state, |_| Ok(())).map_err(failed)?;
     }
     if recovered.report.new_epoch {
         let history = History::begun(recovered.report.epoch, lost.is_some());

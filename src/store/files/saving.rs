@@ -4,8 +4,8 @@
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use onetree_core::Checkpoint;
@@ -27,23 +27,39 @@ const LOG_TO_TREE: u64 = 5;
 /// kilobytes more are written.
 const LOOK: Duration = Duration::from_millis(1);
 
-/// A tree that is being saved.
+/// A tree that is being saved. Dropping this stops it and waits for its thread; afterwards another
+/// store may use the files.
 pub(super) struct Saving {
     /// The log that it makes superfluous, bytes.
     pub(super) covered: u64,
     progress: Arc<Progress>,
+    thread: Option<JoinHandle<()>>,
 }
 
-/// How much of the tree is written, bytes; the most that there can be when it is over.
 #[derive(Default)]
-struct Progress(AtomicU64);
+struct Progress {
+    /// How much of the tree is written, bytes; the most that there can be when it is over.
+    written: AtomicU64,
+    /// Whether it is to stop.
+    stops: AtomicBool,
+}
+
+impl Progress {
+    fn wrote(&self, bytes: u64) -> io::Result<()> {
+        self.written.store(bytes, Ordering::Release);
+        match self.stops.load(Ordering::Relaxed) {
+            true => Err(io::Error::other("the store is being closed")),
+            false => Ok(()),
+        }
+    }
+}
 
 /// Says that it is over, however it ends.
 struct Over(Arc<Progress>);
 
 impl Drop for Over {
     fn drop(&mut self) {
-        self.0.0.store(u64::MAX, Ordering::Release);
+        self.0.written.store(u64::MAX, Ordering::Release);
     }
 }
 
@@ -63,7 +79,7 @@ impl Saving {
         let over = Over(progress.clone());
         let save = move || {
             let rev = state.head().rev.get();
-            let wrote = |bytes| over.0.0.store(bytes, Ordering::Release);
+            let wrote = |bytes| over.0.wrote(bytes);
             let written = tree::write(&*storage, epoch, key, &state, wrote);
             // The entries that only it still had.
             drop(state);
@@ -77,18 +93,30 @@ impl Saving {
             let saved = panic::catch_unwind(AssertUnwindSafe(save));
             told(saved.unwrap_or_else(|_| Err(io::Error::other("a fault of the broker"))));
         };
-        thread::Builder::new().name("onetree-saving".to_owned()).spawn(save)?;
-        Ok(Saving { covered, progress })
+        let thread = thread::Builder::new().name("onetree-saving".to_owned()).spawn(save)?;
+        Ok(Saving { covered, progress, thread: Some(thread) })
+    }
+
+    /// Tells it to stop, without waiting for it.
+    pub(super) fn stop(&self) {
+        self.progress.stops.store(true, Ordering::Relaxed);
     }
 
     /// Returns when the log may have grown by so many bytes since it began: so that what is
     /// committed meanwhile stays small beside the tree, however fast it comes. `free`: so many it
     /// may in any case.
     pub(super) fn brake(&self, grown: u64, free: u64) {
-        let allowed = || self.progress.0.load(Ordering::Acquire) / LOG_TO_TREE;
+        let allowed = || self.progress.written.load(Ordering::Acquire) / LOG_TO_TREE;
         while grown > allowed().max(free) {
             thread::sleep(LOOK);
         }
+    }
+}
+
+impl Drop for Saving {
+    fn drop(&mut self) {
+        self.stop();
+        self.thread.take().map(JoinHandle::join);
     }
 }
 

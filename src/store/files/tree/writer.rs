@@ -19,13 +19,13 @@ const BLOCK_BYTES: usize = 256 * 1024;
 const SYNC_BYTES: u64 = 1 << 20;
 
 /// Writes a state; gives how many bytes that took, and tells `wrote` meanwhile how many it were so
-/// far. It is durable, under its name, when this returns.
+/// far. It is durable, under its name, when this returns. An error of `wrote` stops it.
 pub(in crate::store::files) fn write(
     storage: &dyn Storage,
     epoch: Epoch,
     key: DigestKey,
     state: &Checkpoint,
-    wrote: impl Fn(u64),
+    wrote: impl Fn(u64) -> io::Result<()>,
 ) -> io::Result<u64> {
     let made = || {
         let file = storage.create(MAKING, 0)?;
@@ -53,7 +53,7 @@ struct Writer<W> {
     wrote: W,
 }
 
-impl<W: Fn(u64)> Writer<W> {
+impl<W: Fn(u64) -> io::Result<()>> Writer<W> {
     /// All of the file; it is on the disk then.
     fn state(&mut self, epoch: Epoch, key: DigestKey, state: &Checkpoint) -> io::Result<()> {
         let head = state.head();
@@ -85,8 +85,7 @@ impl<W: Fn(u64)> Writer<W> {
             self.file.sync()?;
             self.synced = self.at;
         }
-        (self.wrote)(self.at);
-        Ok(())
+        (self.wrote)(self.at)
     }
 
     fn record(&mut self, kind: u32, record: &impl Serialize) -> io::Result<()> {
