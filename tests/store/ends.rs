@@ -2,12 +2,13 @@
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
 
 use onetree::store::Store;
 use onetree::store::files::{self, OpenedStore, Watch, Watched};
 
 use super::rng::Rng;
-use super::simulated::Simulated;
+use super::simulated::{EIO, Fault, Simulated};
 use super::work::{Worker, keep, options, settings, wait};
 
 /// Holds the saving of a tree at its first write, until the store writes its history.
@@ -70,4 +71,26 @@ fn a_closed_store_saves_nothing_any_more() {
     let names = storage.files().into_iter().map(|(name, _)| name);
     let trees: Vec<_> = names.filter(|name| name.starts_with("tree")).collect();
     assert!(trees.is_empty(), "{trees:?}");
+}
+
+/// As when its owner has panicked. If the disk fails, the store would try again and again.
+#[test]
+fn a_store_that_is_dropped_ends() {
+    for fails in [false, true] {
+        let storage = Simulated::default();
+        let disk = Arc::new(storage.clone());
+        let threads = Arc::downgrade(&disk);
+        let opened = files::open(disk, settings(1), options(false)).unwrap();
+        let OpenedStore { mut store, state, .. } = opened;
+        let fault = Fault { what: |_| true, after: 0, times: usize::MAX, errno: EIO };
+        storage.fail(Some(fault).filter(|_| fails));
+        let kept = keep(&mut store, &mut Worker::new(state, Rng::new(1)));
+        assert_eq!(kept.is_err(), fails);
+        drop(store);
+        let begun = Instant::now();
+        while threads.strong_count() > 0 {
+            assert!(begun.elapsed() < Duration::from_secs(10), "fails {fails}: it goes on");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
 }

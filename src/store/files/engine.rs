@@ -34,6 +34,8 @@ pub(super) enum Job {
     Saved(io::Result<u64>),
     /// Close the store; no more jobs come. The answer says whether it was closed properly.
     Close(oneshot::Sender<Result<(), String>>),
+    /// The store was dropped without a close.
+    Gone,
 }
 
 /// The other tasks' handle to the thread.
@@ -75,6 +77,13 @@ impl Handle {
 
     pub(super) fn is_save_due(&self) -> bool {
         self.told.save_due.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // The thread itself has a sender too, so its queue never disconnects.
+        self.send(Job::Gone);
     }
 }
 
@@ -212,7 +221,7 @@ impl Engine {
                     return;
                 }
                 Err(RecvTimeoutError::Timeout) => self.tick(),
-                Err(RecvTimeoutError::Disconnected) => return,
+                Ok(Job::Gone) | Err(RecvTimeoutError::Disconnected) => return,
             }
         }
     }

@@ -14,7 +14,8 @@ pub(super) struct Ready {
     pub(super) bytes: u64,
 }
 
-/// The next file of the log.
+/// The next file of the log. Dropping this waits for a file that is being made; afterwards another
+/// store may use the files.
 ///
 /// It starts as `None`. `None` -> `Some` when the present file is half full; `Some` -> `None` when
 /// a new file is begun, whether or not this one could be made.
@@ -53,5 +54,11 @@ impl Spare {
             Some(_) => storage.remove(log::MAKING),
             None => Ok(()),
         }
+    }
+}
+
+impl Drop for Spare {
+    fn drop(&mut self) {
+        self.take(0);
     }
 }
