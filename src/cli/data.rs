@@ -1,6 +1,6 @@
 //! Directories of files, for the commands that work without a broker.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::thread;
@@ -52,18 +52,11 @@ pub(crate) fn filled<T>(
     done
 }
 
-/// Opens a directory, and makes it durably if it does not exist.
+/// Opens a directory, and makes it if it does not exist.
 pub(crate) fn made(directory: &Path) -> Result<Disk, Failure> {
-    let there = directory.exists();
-    let disk = disk(directory).map_err(|failure| {
+    disk(directory).map_err(|failure| {
         failure.next("give a directory that can be written to, or that can be made")
-    })?;
-    if !there {
-        let above = directory.parent().filter(|above| !above.as_os_str().is_empty());
-        let above = above.unwrap_or(Path::new("."));
-        File::open(above).and_then(|above| above.sync_all()).map_err(|error| io_failed(&error))?;
-    }
-    Ok(disk)
+    })
 }
 
 /// Returns an error if the path is something other than a directory. Making a directory there would

@@ -111,8 +111,8 @@ const REMOVE_BYTES: u64 = 8 << 20;
 const REST: Duration = Duration::from_millis(2);
 
 impl Disk {
-    /// Opens a directory. Makes it and its parents if they do not exist, accessible only to their
-    /// user. What root makes belongs to the owner of the parent directory.
+    /// Opens a directory. Makes it and its parents durably if they do not exist, accessible only to
+    /// their user. What root makes belongs to the owner of the parent directory.
     ///
     /// # Errors
     /// The errors of the system.
@@ -316,13 +316,19 @@ const ABOVE: OFlags = OFlags::RDONLY;
 
 const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// Makes a directory in another one, and gives it to the owner of that.
+/// Makes a directory in another one, and gives it to the owner of that. It is durable, unless this
+/// user may not read the other one, which then cannot be synced.
 fn make_in(above: &File, name: impl Arg + Copy) -> io::Result<File> {
     mkdirat(above, name, Mode::from_raw_mode(0o700))?;
     // If something else has taken its place meanwhile, such as a link to another directory, that is
     // not given away.
     let made = openat(above, name, DIRECTORY, Mode::empty())?.into();
     give(&made, &above.metadata()?)?;
+    // Opened again: `above` may be open as a path only, which cannot be synced.
+    match openat(above, c".", DIRECTORY, Mode::empty()) {
+        Err(Errno::ACCESS) => {}
+        opened => File::from(opened?).sync_all()?,
+    }
     Ok(made)
 }
 
