@@ -112,6 +112,9 @@ impl Peer {
             self.say(ServerFrame::Error(error)).await?;
             return self.close(code).await;
         }
+        if does["welcome"] == json!(false) {
+            return None;
+        }
         let limits =
             Limits { frame_bytes: 1 << 20, value_bytes: 1 << 16, subscriptions: 8, in_flight: 64 };
         self.say(ServerFrame::Welcome(Welcome {

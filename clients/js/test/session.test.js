@@ -308,6 +308,44 @@ test('a bye is waited for on a link that was idle', () => {
   assert.deepEqual([ended(5_800), ended(5_900)], [false, true]);
 });
 
+test('a late hello of its own does not end a client, but another user of its session does', () => {
+  /** A client that came back after `given` ends of connections without `welcome`, and says how many losses of its session it outlives. */
+  const outlives = (given, resumed = true) => {
+    const { session, codec, ...world } = online({});
+    const close = (code) => session.handleClosed(world.now, new OnetreeError(code, 'no'));
+    const greet = () => {
+      world.now = session.nextTimeout();
+      session.handleTimeout(world.now);
+      session.handleOpen(world.now);
+      return codec.decodeClient(session.pollTransmit());
+    };
+    const limits = { frame_bytes: 1e6, value_bytes: 1e6, subscriptions: 9, in_flight: 9 };
+    const welcome = { op: 'welcome', session: 's', resumed, epoch: world.broker.epoch, rev: 1, heartbeat_ms: 1e6, digest_key: 'd'.repeat(32), limits };
+    close('lost');
+    for (const code of given) {
+      assert.equal(greet().session, 's');
+      close(code);
+    }
+    for (let times = 0; ; times += 1) {
+      session.handleFrame(world.now, { ...welcome, id: greet().id });
+      assert.equal(session.link, 'up');
+      close('session-taken');
+      const { status, error } = session.takeEffects().findLast((effect) => effect.do === 'status').status;
+      if (session.isOver) {
+        assert.deepEqual([status, error.code], ['ended', 'session-taken']);
+        return times;
+      }
+      assert.deepEqual([status, error.code], ['offline', 'lost']);
+    }
+  };
+  assert.equal(outlives([]), 0);
+  for (const code of ['lost', 'silent', 'protocol']) assert.equal(outlives([code]), 1, code);
+  assert.equal(outlives(['lost', 'silent', 'lost']), 3);
+  // These were answered, and the last one is about a session that is over.
+  assert.equal(outlives(['shutting-down', 'too-many-connections']), 0);
+  assert.equal(outlives(['lost'], false), 0);
+});
+
 test('a request that may still happen is not to be asked again', () => {
   const { session, ...world } = online({ requestTimeoutMs: 5_000 });
   session.request(world.now, 1, request.append('/log', 1));

@@ -16,12 +16,14 @@ from onetree.errors import (
     LONGEST,
     BadUrl,
     Closed,
+    ConnectError,
     Ended,
     HttpAnswer,
     LinkLost,
     NotABroker,
     ProtocolBroken,
     Refused,
+    Silent,
     Timeout,
 )
 from onetree.event import Verdict
@@ -366,6 +368,47 @@ def test_a_close_code_says_whether_to_come_back(code: str, over: bool) -> None:
     if not over:
         # The wait is exactly the one that the broker asked for.
         assert world.session.next_timeout() == 3.0
+
+
+@pytest.mark.parametrize("given, over, times", [
+    ([], False, 0), ([LinkLost("no")], False, 1), ([Silent(1)], False, 1),
+    ([ProtocolBroken("no")], False, 1), ([LinkLost("no"), Silent(1), LinkLost("no")], False, 3),
+    # These were answered, and the last one is about a session that is over.
+    ([Ended("shutting-down", "no"), Ended("too-many-connections", "no")], False, 0),
+    ([LinkLost("no")], True, 0),
+])  # fmt: skip
+def test_a_late_hello_of_its_own_does_not_end_a_client_but_another_user_of_its_session_does(
+    given: list[ConnectError], over: bool, times: int
+) -> None:
+    world = online()
+    session = world.session
+
+    def lose(error: ConnectError) -> None:
+        world.lose()
+        session.handle_closed(world.now, error)
+        world.effects()
+
+    lose(LinkLost("no"))
+    for error in given:
+        world.now = session.next_timeout() or world.now
+        session.handle_timeout(world.now)
+        world.effects()
+        world.connect()
+        hello = world.codec.decode_client(session.poll_transmit(world.now))
+        assert hello.session is not None
+        lose(error)
+    world.broker.resumes = not over
+    for _ in range(times):
+        world.settle()
+        lose(Ended("session-taken", "no"))
+        assert isinstance(world.statuses[-1], e.Offline)
+        assert isinstance(world.statuses[-1].error, LinkLost)
+    world.settle()
+    assert session.link == "up"
+    lose(Ended("session-taken", "no"))
+    assert isinstance(world.statuses[-1], e.Ended)
+    assert world.statuses[-1].error is not None
+    assert world.statuses[-1].error.code == "session-taken"
 
 
 def test_reconnect_never_and_only_after_the_first() -> None:

@@ -18,6 +18,8 @@ const GOOD = 10_000;
 const SPREAD = 1_000;
 /** How long an orderly end may take, ms, whether the broker or the client ends the connection. */
 const BYE = 5_000;
+/** The errors of a connection that leave it open whether the broker will still read what was sent. */
+const UNANSWERED = ['lost', 'silent', 'protocol'];
 
 /**
  * @typedef {import('../protocol/frames.js').Frame} Frame
@@ -44,6 +46,8 @@ export class Session {
     this.token = undefined;
     /** @type {string | undefined} */
     this.session = undefined;
+    /** How many `hello`s that name this session have no answer. Each may still arrive, and take the session. */
+    this.late = 0;
     /** @type {number | undefined} */
     this.seen = undefined;
     /** @type {'down' | 'opening' | 'greeting' | 'up' | 'over'} */
@@ -214,10 +218,16 @@ export class Session {
    */
   handleClosed(now, cause) {
     if (this.link === 'over' || this.link === 'down') return;
-    const error = this.goodbye?.error ?? cause;
+    let error = this.goodbye?.error ?? cause;
     if (this.closing) {
       this.finish(undefined);
       return;
+    }
+    const greeted = this.link === 'greeting' && this.hello !== undefined && this.session !== undefined;
+    if (greeted && UNANSWERED.includes(error.code)) this.late += 1;
+    if (error.code === 'session-taken' && this.late > 0) {
+      this.late -= 1;
+      error = new OnetreeError('lost', 'another connection has the session now, perhaps an earlier one of this client');
     }
     const { action } = error;
     this.settleGood(now);
@@ -349,6 +359,7 @@ export class Session {
   /** @private @param {number} now @param {Frame} welcome */
   handleWelcome(now, welcome) {
     this.session = welcome['session'];
+    if (!welcome['resumed']) this.late = 0;
     // Revisions of two histories cannot be compared.
     this.seen = welcome['rev'];
     const { session, resumed = false, epoch, rev, heartbeat_ms: heartbeatMs, limits } = welcome;

@@ -44,6 +44,9 @@ impl Session {
 
     fn handle_welcome(&mut self, now: Time, welcome: Welcome) {
         self.session = Some(welcome.session.clone());
+        if !welcome.resumed {
+            self.late = 0;
+        }
         // Revisions of two histories cannot be compared.
         self.seen = Some(welcome.rev);
         for slot in self.slots.values_mut() {

@@ -26,7 +26,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use onetree_protocol::frame::{Bye, ClientFrame, Hello, Resync, SyncRequest, Unsub, Welcome};
 use onetree_protocol::limits::NAME_BYTES;
-use onetree_protocol::{Action, Change, Epoch, Name, Revision};
+use onetree_protocol::{Action, Change, Code, Epoch, Name, Revision};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -115,6 +115,9 @@ pub struct Session {
     backoff: Backoff,
     name: Name,
     session: Option<Name>,
+    /// How many `hello`s that name this session have no answer. Each may still arrive, and take the
+    /// session.
+    late: u32,
     seen: Option<Revision>,
     link: Link,
     /// Why the client has ended by itself.
@@ -231,6 +234,7 @@ impl Session {
             backoff,
             name,
             session: None,
+            late: 0,
             seen: None,
             link,
             why: None,
@@ -337,6 +341,7 @@ impl Session {
             Link::Leaving { error, .. } => error.clone(),
             _ => error,
         };
+        let error = self.settle_late(error);
         let again = match self.options.reconnect {
             Reconnect::Never => false,
             Reconnect::AfterFirst => self.ever,
@@ -548,6 +553,22 @@ impl Session {
             self.backoff.reset();
             self.refused = false;
         }
+    }
+
+    /// Counts the `hello`s without an answer. As long as there are any, the session was perhaps
+    /// taken by one of them: then the connection is lost, and the client goes on.
+    fn settle_late(&mut self, error: ConnectError) -> ConnectError {
+        let greeted = matches!(self.link, Link::Greeting { hello: Some(_), .. });
+        let answered = matches!(error, ConnectError::Refused(_));
+        if greeted && !answered && self.session.is_some() {
+            self.late = self.late.saturating_add(1);
+        }
+        if error.code() != Some(Code::SessionTaken) || self.late == 0 {
+            return error;
+        }
+        self.late -= 1;
+        let why = "another connection has the session now, perhaps an earlier one of this client";
+        ConnectError::Lost(why.to_owned())
     }
 
     /// Comes back under another client name: at once, unless the client did so shortly before.

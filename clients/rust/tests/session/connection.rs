@@ -38,6 +38,46 @@ fn the_broker_says_when_to_come_back_and_when_not_to() {
 }
 
 #[test]
+fn a_late_hello_of_its_own_does_not_end_a_client_but_another_user_of_its_session_does() {
+    let refused = |code| ConnectError::Refused(ErrorFrame::new(None, code, "no").into());
+    // How many losses of its session a client outlives that came back after these ends of
+    // connections without `welcome`.
+    let outlives = |given: &[ConnectError], over| {
+        let mut bench = Bench::up();
+        bench.lose();
+        for error in given {
+            bench.wait_to_connect();
+            assert!(bench.greet().session.is_some());
+            bench.session.handle_closed(bench.now, error.clone());
+        }
+        bench.over = over;
+        for times in 0.. {
+            bench.come_back();
+            bench.session.handle_closed(bench.now, refused(Code::SessionTaken));
+            bench.effects();
+            if let Some(ended) = &bench.ended {
+                assert_eq!(ended.as_ref().and_then(ConnectError::code), Some(Code::SessionTaken));
+                return times;
+            }
+            let why = bench.offline.as_ref().unwrap();
+            assert!(matches!(**why, ConnectError::Lost(_)), "{why}");
+        }
+        unreachable!()
+    };
+    assert_eq!(outlives(&[], false), 0);
+    let lost = || ConnectError::Lost("test".to_owned());
+    let silent = || ConnectError::Silent(SECOND);
+    for error in [lost(), silent(), ConnectError::Protocol("test".to_owned())] {
+        assert_eq!(outlives(std::slice::from_ref(&error), false), 1, "{error}");
+    }
+    assert_eq!(outlives(&[lost(), silent(), lost()], false), 3);
+    // These were answered, and the last one is about a session that is over.
+    let answered = [Code::ShuttingDown, Code::TooManyConnections].map(refused);
+    assert_eq!(outlives(&answered, false), 0);
+    assert_eq!(outlives(&[lost()], true), 0);
+}
+
+#[test]
 fn the_first_connection_fails_fast() {
     let mut bench = Bench::new();
     bench.lose();

@@ -54,6 +54,9 @@ class Session:
         self.link = "opening"
         """The state of the connection."""
         self._session: str | None = None
+        # How many `hello`s that name this session have no answer. Each may still arrive, and take
+        # the session.
+        self._late = 0
         self._seen: int | None = None
         self._ever = False
         self._heard = 0.0
@@ -171,6 +174,7 @@ class Session:
             return
         if self._goodbye is not None:
             error = self._goodbye[0]
+        error = self._settle_late(error)
         self._settle_good(now)
         reconnect = self._options.reconnect
         willing = reconnect == "always" or (reconnect == "after-first" and self._ever)
@@ -312,6 +316,8 @@ class Session:
 
     def _handle_welcome(self, now: float, welcome: frames.Welcome) -> None:
         self._session = welcome.session
+        if not welcome.resumed:
+            self._late = 0
         # Revisions of two histories cannot be compared.
         self._seen = welcome.rev
         self._ever = True
@@ -431,6 +437,18 @@ class Session:
             # Not at each `welcome`: otherwise a broker that then refuses the token would be asked
             # again and again.
             self._reauth = False
+
+    def _settle_late(self, error: ConnectError) -> ConnectError:
+        """Counts the `hello`s without an answer. As long as there are any, the session was perhaps
+        taken by one of them: then the connection is lost, and the client goes on."""
+        greeted = self.link == "greeting" and self._hello is not None
+        if greeted and self._session is not None and not isinstance(error, Ended):
+            self._late += 1
+        if error.code != "session-taken" or not self._late:
+            return error
+        self._late -= 1
+        why = "another connection has the session now, perhaps an earlier one of this client"
+        return LinkLost(why)
 
     def _rename(self, now: float) -> None:
         """Comes back under another client name: at once, unless it did so shortly before."""
