@@ -269,3 +269,19 @@ async fn a_label_that_cannot_be_is_refused() {
     let (_peer, hello) = Peer::accept(&listener, 4).await;
     assert!(hello.client.unwrap().as_str().starts_with(&format!("{label}-")));
 }
+
+#[tokio::test]
+async fn a_goodbye_is_waited_for_as_long_as_is_said() {
+    let (listener, options) = listen().await;
+    let client = Client::start(options).unwrap();
+    let (mut peer, _) = Peer::accept(&listener, 4).await;
+    soon(client.until(|status| matches!(status, Status::Online(_)))).await.unwrap();
+    let close = tokio::spawn(client.close());
+    assert!(matches!(peer.read().await, ClientFrame::Bye(_)));
+    // It is not answered. Nothing else happens, so the clock goes to what is waited for next.
+    let began = Instant::now();
+    tokio::time::pause();
+    close.await.unwrap();
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(6), "{took:?}");
+}

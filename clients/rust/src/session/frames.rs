@@ -39,7 +39,7 @@ impl Session {
             (Link::Down { .. } | Link::Opening { .. } | Link::Over, _) => {}
         }
         self.settle_unread(now);
-        self.settle_close();
+        self.settle_close(now);
     }
 
     fn handle_welcome(&mut self, now: Time, welcome: Welcome) {

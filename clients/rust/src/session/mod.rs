@@ -175,7 +175,6 @@ enum Link {
 struct Closing {
     bye: bool,
     said: bool,
-    asked: Time,
     until: Time,
 }
 
@@ -304,8 +303,8 @@ impl Session {
             return self.finish(None);
         }
         let until = now.saturating_add(self.options.request_timeout.max(BYE));
-        self.closing.get_or_insert(Closing { bye, said: false, asked: now, until });
-        self.settle_close();
+        self.closing.get_or_insert(Closing { bye, said: false, until });
+        self.settle_close(now);
     }
 
     // Reports about the connection.
@@ -392,7 +391,7 @@ impl Session {
             }
             self.start(sub);
         }
-        self.settle_close();
+        self.settle_close(now);
     }
 
     /// Returns when to call [`Session::handle_timeout`] next.
@@ -522,9 +521,6 @@ impl Session {
             return None;
         }
         closing.said = true;
-        // What came last: the application's call of `close`, or something from the broker. The time
-        // counts from then.
-        closing.until = closing.until.min(self.heard.max(closing.asked) + BYE);
         let id = self.next_id();
         self.asked.insert(id, Asked::Bye);
         Some(ClientFrame::Bye(Bye { id }))
@@ -603,9 +599,15 @@ impl Session {
         }
     }
 
-    fn settle_close(&mut self) {
-        let Some(closing) = self.closing else { return };
-        if !closing.bye && self.requests.is_empty() {
+    /// Ends a client that is closing once its requests are done; one that says `bye` waits for the
+    /// answer first.
+    fn settle_close(&mut self, now: Time) {
+        let Some(closing) = self.closing.as_mut().filter(|_| self.requests.is_empty()) else {
+            return;
+        };
+        if closing.bye {
+            closing.until = closing.until.min(now.saturating_add(BYE));
+        } else {
             self.finish(None);
         }
     }
