@@ -439,6 +439,7 @@ export class Client {
         if (message === undefined) break;
         this.link.send(message);
       }
+      this.session.settleClose(this.now());
       this.effects();
     } finally {
       this.turning = false;

@@ -509,6 +509,13 @@ test('a page of a log has its entries alone, as many as were asked for, and says
   assert.deepEqual(await soon(mirror.earlier('/log', 2)), { rev: 9, entries: [entry(2), entry(3)], more: false });
 });
 
+test('a client that leaves ends when its last request is refused without being sent', async (t) => {
+  const { client } = made(t);
+  await client.until('online');
+  const large = client.put('/a', 'x'.repeat(1 << 17));
+  await Promise.all([soon(client.leave()), assert.rejects(large, { code: 'value-too-large' })]);
+});
+
 test('an attempt to connect has one deadline: for the token, the connection and the welcome', async (t) => {
   let [time, asked] = [5_000, 0];
   t.mock.method(Client.prototype, 'now', () => time);

@@ -357,6 +357,15 @@ def test_a_bye_is_waited_for_from_when_it_is_said() -> None:
     assert world.session.is_over
 
 
+def test_a_client_that_leaves_ends_when_its_last_request_is_refused_without_being_sent() -> None:
+    world = online()
+    large = request.put("/a", "x" * (1 << 17))
+    world.session.request(0, 1, large)
+    world.session.close(0, False)
+    assert world.session.poll_transmit(0) is None
+    assert world.session.is_over
+
+
 @pytest.mark.parametrize("code, over", [("session-taken", True), ("shutting-down", False),
                                         ("internal", False), ("bad-frame", True)])  # fmt: skip
 def test_a_close_code_says_whether_to_come_back(code: str, over: bool) -> None:

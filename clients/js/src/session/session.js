@@ -71,7 +71,7 @@ export class Session {
     this.reauthed = false;
     /** @type {OnetreeError | undefined} why it ended by itself */
     this.why = undefined;
-    /** @type {{bye: boolean, said: boolean, asked: number, until: number} | undefined} */
+    /** @type {{bye: boolean, said: boolean, until: number} | undefined} */
     this.closing = undefined;
     /**
      * The broker's `bye`, and when the broker must have closed the connection. @type {{error: OnetreeError, until:
@@ -190,8 +190,8 @@ export class Session {
       this.finish(undefined);
       return;
     }
-    this.closing ??= { bye, said: false, asked: now, until: now + Math.max(this.options.requestTimeoutMs, BYE) };
-    this.settleClose();
+    this.closing ??= { bye, said: false, until: now + Math.max(this.options.requestTimeoutMs, BYE) };
+    this.settleClose(now);
   }
 
   // Reports about the connection.
@@ -283,7 +283,7 @@ export class Session {
     }
     if (this.deadAt() <= now) this.fail(now, new OnetreeError('silent', `nothing came for ${Math.round(now - this.heard)} ms`));
     if (this.unread && this.unread.until <= now) this.fail(now, new OnetreeError('protocol', 'no answer to what the broker can read'));
-    this.settleClose();
+    this.settleClose(now);
   }
 
   /** Returns when to call `handleTimeout` next; Infinity: never. */
@@ -335,8 +335,6 @@ export class Session {
     const { closing } = this;
     if (!closing?.bye || closing.said || !this.requests.isEmpty) return undefined;
     closing.said = true;
-    // What came last: the application's call of `close`, or something from the broker. The time counts from then.
-    closing.until = Math.min(closing.until, Math.max(this.heard, closing.asked) + BYE);
     return { op: 'bye', id: this.asks.add({ to: 'bye' }) };
   }
 
@@ -353,7 +351,7 @@ export class Session {
       this.handleLive(now, frame);
       this.settleUnread(now);
     }
-    this.settleClose();
+    this.settleClose(now);
   }
 
   /** @private @param {number} now @param {Frame} welcome */
@@ -478,9 +476,15 @@ export class Session {
     this.mirrors.handleLost(this.asks.clear());
   }
 
-  /** @private */
-  settleClose() {
-    if (this.closing && !this.closing.bye && this.requests.isEmpty) this.finish(undefined);
+  /**
+   * Ends a client that is closing once its requests are done; one that says `bye` waits for the answer first. To be
+   * called after `pollTransmit`, too: it may have refused the last request. @param {number} now
+   */
+  settleClose(now) {
+    const { closing } = this;
+    if (!closing || !this.requests.isEmpty) return;
+    if (closing.bye) closing.until = Math.min(closing.until, now + BYE);
+    else this.finish(undefined);
   }
 
   /** @private @param {OnetreeError | undefined} error */

@@ -267,6 +267,8 @@ class Session:
             if found is not None:
                 self._asks.put(id, Asked("request", found[0]))
                 return found[1]
+        # What was left may have been refused here.
+        self._settle_close()
         bye = self._next_bye(now)
         return None if bye is None else self._encode(bye)
 
