@@ -17,6 +17,8 @@ import { Link, targetOf } from './transport.js';
 export const VERSION = '0.1.0';
 /** While more than this many bytes are in the socket's buffer, nothing more is sent. */
 const BUFFERED = 1 << 20;
+/** How long what is overdue waits at most for a socket that always has something, ms. */
+const BUSY = 1_000;
 
 /**
  * @typedef {import('./protocol/frames.js').Frame} Frame
@@ -424,7 +426,8 @@ export class Client {
     if (this.turning) return;
     this.turning = true;
     try {
-      this.session.handleTimeout(this.now());
+      // With a connection, the clock has a turn of its own.
+      if (!this.link) this.session.handleTimeout(this.now());
       this.effects();
       while (this.link) {
         if (this.link.buffered > BUFFERED) {
@@ -457,14 +460,30 @@ export class Client {
       this.timerAt = at;
       if (at < Infinity && !this.session.isOver) {
         const wait = Math.min(Math.max(at - this.now(), 0) + 1, 2 ** 31 - 1);
-        this.timer = setTimeout(() => {
-          this.timer = undefined;
-          this.timerAt = Infinity;
-          this.turn();
-        }, wait);
+        this.timer = setTimeout(() => this.ring(this.now()), wait);
       }
     }
     if (this.session.isOver) clearTimeout(this.timer);
+  }
+
+  /**
+   * @private The time of the session has come. What has arrived is not late, but a host that was busy runs its timers
+   * before it reads its sockets. So with a connection, this looks again until nothing has come since it last looked.
+   * @param {number} since when it looked first
+   * @param {number} [heard] when something had come last when it last looked
+   */
+  ring(since, heard) {
+    const now = this.now();
+    const last = this.session.heard;
+    if (this.link && heard !== last && now - since < BUSY) {
+      this.timerAt = -Infinity;
+      this.timer = setTimeout(() => this.ring(since, last));
+      return;
+    }
+    this.timer = undefined;
+    this.timerAt = Infinity;
+    this.session.handleTimeout(now);
+    this.turn();
   }
 
   /** @private */

@@ -1,7 +1,8 @@
-// What a client costs while something outside of it is slow.
+// What a client costs while something outside of it is slow, and what it takes for late if its own program is.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { Client } from '../src/index.js';
 import { json } from '../src/json.js';
 import { client as made } from './lib/socket.js';
 
@@ -28,6 +29,30 @@ test('while the socket takes nothing there is one clock, however much is asked',
   assert.ok(clocks < 100, `${clocks} clocks in 100 ms`);
   world.socket.bufferedAmount = 0;
   await Promise.all(asked);
+});
+
+test('what was answered while the program was busy is not late', async (t) => {
+  const world = made(t, { requestTimeoutMs: 200 });
+  await world.client.until('online');
+  // A host that is behind runs its timers first, and then hands over what has come.
+  world.later = setImmediate;
+  await new Promise(setImmediate);
+  const asked = Array.from({ length: 8 }, (_, n) => world.client.put(`/${n}`, n));
+  await null;
+  for (const until = performance.now() + 300; performance.now() < until;);
+  await Promise.all(asked);
+});
+
+test('a program that was busy does not lose a connection that is alive', async (t) => {
+  let busy = 0;
+  t.mock.method(Client.prototype, 'now', () => performance.now() + busy);
+  const { client } = made(t, { requestTimeoutMs: 60_000 });
+  const told = [];
+  client.onStatus(({ status }) => told.push(status));
+  await client.until('online');
+  busy = 12_000;
+  await client.put('/a', 1);
+  assert.deepEqual(told, ['online']);
 });
 
 test('a save that takes long is followed by one more, not by all that came meanwhile', async (t) => {

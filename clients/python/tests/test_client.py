@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import threading
+import time
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from websockets.sync import server as threaded
 
 import onetree
-from naive import Connection
+from naive import Broker, Connection
 from onetree import event as e
 from onetree import sync
 from onetree.protocol import frames as f
+from onetree.protocol import msgpack_codec
 from server import naive, numbers, run
 
 
@@ -49,6 +53,37 @@ def test_writes_reads_and_a_mirror_through_cuts(codec: str) -> None:
                 await mirror.at(10_000)
 
     run(story())
+
+
+def test_what_was_answered_while_the_program_was_busy_is_not_late() -> None:
+    large = onetree.Value.make(b"x" * 60_000)
+    busy = threading.Event()
+
+    def answer(socket: threaded.ServerConnection) -> None:
+        connection = Connection(Broker())
+        for message in socket:
+            frame = msgpack_codec.decode_client(cast(bytes, message))
+            if isinstance(frame, f.Get):
+                busy.wait(10)
+            for said in connection.handle(frame):
+                socket.send(msgpack_codec.encode(said))
+
+    async def story(url: str) -> None:
+        async with onetree.connect(url, request_timeout=0.5) as client:
+            await client.put("/a", large)
+            # Together that is more than a loop reads from a socket at once.
+            reads = [asyncio.ensure_future(client.get("/a")) for _ in range(8)]
+            await asyncio.sleep(0.02)
+            busy.set()
+            time.sleep(0.6)
+            for read in reads:
+                entry = await read
+                assert entry is not None and entry.value == large
+
+    known: Any = [msgpack_codec.SUBPROTOCOL]
+    with threaded.serve(answer, "127.0.0.1", 0, subprotocols=known) as server:
+        threading.Thread(target=server.serve_forever).start()
+        run(story(f"ws://127.0.0.1:{server.socket.getsockname()[1]}"))
 
 
 def test_the_queue_is_bounded() -> None:

@@ -270,6 +270,15 @@ async fn a_label_that_cannot_be_is_refused() {
     assert!(hello.client.unwrap().as_str().starts_with(&format!("{label}-")));
 }
 
+/// The time goes on by this much while the program does something else and reads no socket.
+async fn busy(time: Duration) {
+    // Until what was sent has arrived.
+    thread::sleep(Duration::from_millis(20));
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
+}
+
 #[tokio::test]
 async fn a_goodbye_is_waited_for_as_long_as_is_said() {
     let (listener, options) = listen().await;
@@ -284,4 +293,55 @@ async fn a_goodbye_is_waited_for_as_long_as_is_said() {
     close.await.unwrap();
     let took = began.elapsed();
     assert!(took < Duration::from_secs(6), "{took:?}");
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_ends_when_its_last_request_is_refused_without_being_sent() {
+    let (listener, options) = listen().await;
+    let client = Client::start(options).unwrap();
+    let (_peer, _) = Peer::accept(&listener, 4).await;
+    soon(client.until(|status| matches!(status, Status::Online(_)))).await.unwrap();
+    let large = Value::text(&"x".repeat(1 << 17));
+    let large = client.submit(onetree_client::Put::new(path("/a"), large));
+    soon(client.leave()).await;
+    assert_eq!(large.await.unwrap_err().code(), Some(Code::ValueTooLarge));
+}
+
+#[tokio::test]
+async fn what_was_answered_while_the_program_was_busy_is_not_late() {
+    let (listener, options) = listen().await;
+    let client = Client::start(options).unwrap();
+    let put = || client.submit(onetree_client::Put::new(path("/a"), Value::text("x")));
+    let puts = [put(), put(), put()];
+    let (mut peer, _) = Peer::accept(&listener, 4).await;
+    // All of the answers leave at once.
+    peer.socket.get_ref().set_nodelay(true).unwrap();
+    let mut ids = Vec::new();
+    for _ in &puts {
+        let ClientFrame::Put(put) = peer.read().await else { panic!("no put") };
+        ids.push(put.id);
+    }
+    for id in ids {
+        peer.done(id, 2).await;
+    }
+    busy(Duration::from_secs(31)).await;
+    for put in puts {
+        assert_eq!(soon(put).await.unwrap().rev, rev(2));
+    }
+}
+
+#[tokio::test]
+async fn a_program_that_was_busy_does_not_lose_a_connection_that_is_alive() {
+    let (listener, options) = listen().await;
+    let options = options.request_timeout(Duration::from_secs(60));
+    let client = Client::start(options).unwrap();
+    let (mut peer, _) = Peer::accept(&listener, 4).await;
+    soon(client.until(|status| matches!(status, Status::Online(_)))).await.unwrap();
+    peer.done(77, 2).await;
+    // The client's task is woken for this, before anybody looks at its socket.
+    let put = client.submit(onetree_client::Put::new(path("/a"), Value::text("x")));
+    busy(Duration::from_secs(36)).await;
+    let Some(ClientFrame::Put(frame)) = soon(peer.next()).await else { panic!("no put") };
+    peer.done(frame.id, 3).await;
+    assert_eq!(soon(put).await.unwrap().rev, rev(3));
 }

@@ -7,7 +7,7 @@ import { Broker, Connection } from './naive.js';
 
 /** Returns a client with a broker of its own, as long as the test runs. `cut()` loses its connection. */
 export function client(t, options) {
-  const world = { broker: new Broker(), refuses: false, answers: true, socket: undefined };
+  const world = { broker: new Broker(), refuses: false, answers: true, later: setTimeout, socket: undefined };
   const before = globalThis.WebSocket;
   globalThis.WebSocket = class {
     protocol = json.subprotocol;
@@ -26,7 +26,7 @@ export function client(t, options) {
 
     send(message) {
       for (const frame of this.connection.handle(json.decodeClient(message))) {
-        if (world.answers) setTimeout(() => this.onmessage?.({ data: json.encodeServer(frame) }));
+        if (world.answers) world.later(() => this.onmessage?.({ data: json.encodeServer(frame) }));
       }
     }
 

@@ -10,7 +10,7 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Generator, Iterable, Sequence
 from random import Random
 from types import TracebackType
-from typing import Any, Literal, cast
+from typing import Any, Final, Literal, cast
 
 from . import request, token
 from .errors import Closed, ConnectError, LinkLost, ProtocolBroken, QueueFull, Refused
@@ -36,6 +36,8 @@ from .snapshot import Snapshot
 from .transport import Link, parse_url
 
 _log = logging.getLogger("onetree")
+BUSY: Final = 1.0
+"""How long, in seconds, what is overdue waits at most for a socket that always has something."""
 
 
 class _Waiting:
@@ -75,6 +77,8 @@ class Client:
         self._wake: asyncio.Event | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._timer: asyncio.TimerHandle | None = None
+        # When it fires. If it looks for what has arrived, 0: no other one replaces it then.
+        self._timer_at = 0.0
         self._pumping = False
         self._pump()
 
@@ -424,9 +428,9 @@ class Client:
             self._wake.set()
         at = self._session.next_timeout()
         # A timer that is early finds nothing to do, and sets the next one.
-        if at is not None and (self._timer is None or at < self._timer.when()):
+        if at is not None and (self._timer is None or at < self._timer_at):
             self._drop_timer()
-            self._timer = self._loop.call_at(at, self._timeout)
+            self._timer, self._timer_at = self._loop.call_at(at, self._timeout), at
 
     def _do_all(self) -> bool:
         """Does what the session asks for. Returns whether there was anything but deltas: then there
@@ -455,9 +459,20 @@ class Client:
                 del self._mirrors[sub]
                 self._spawn(mirror.kept())
 
-    def _timeout(self) -> None:
+    def _timeout(self, since: float | None = None, heard: float | None = None) -> None:
+        """The time of the session has come. What has arrived is not late, but a loop that was busy
+        may not have read all of it. So with a connection, this looks again until nothing has come
+        since it last looked. `since` is when it looked first; `heard` is when something had come
+        last when it last looked."""
+        now, last = self._loop.time(), self._session.heard
+        since = now if since is None else since
+        if self._wake is not None and heard != last and now - since < BUSY:
+            # Not at once: some loops run their timers before they read their sockets.
+            self._timer = self._loop.call_later(0.001, self._timeout, since, last)
+            self._timer_at = 0.0
+            return
         self._timer = None
-        self._session.handle_timeout(self._loop.time())
+        self._session.handle_timeout(now)
         self._pump()
 
     def _do(self, effect: Any) -> None:

@@ -600,8 +600,9 @@ impl Session {
     }
 
     /// Ends a client that is closing once its requests are done; one that says `bye` waits for the
-    /// answer first.
-    fn settle_close(&mut self, now: Time) {
+    /// answer first. To be called after [`Session::poll_transmit`], too: it may have refused the
+    /// last request.
+    pub(crate) fn settle_close(&mut self, now: Time) {
         let Some(closing) = self.closing.as_mut().filter(|_| self.requests.is_empty()) else {
             return;
         };

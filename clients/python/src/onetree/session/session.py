@@ -59,7 +59,8 @@ class Session:
         self._late = 0
         self._seen: int | None = None
         self._ever = False
-        self._heard = 0.0
+        self.heard = 0.0
+        """When something came last."""
         self._until = 0.0
         self._since = 0.0
         self._hello: int | None = None
@@ -156,14 +157,14 @@ class Session:
         """The connection is open. `welcome` must come before the time `until`."""
         if self.link != "opening":
             return
-        self._heard = now
+        self.heard = now
         self._hello = None
         self.link = "greeting"
         self._until = until
 
     def handle_heard(self, now: float) -> None:
         """Something was received, even if only a part of a message: the connection is alive."""
-        self._heard = now
+        self.heard = now
 
     def handle_closed(self, now: float, error: ConnectError) -> None:
         """The connection is closed, or could not be opened."""
@@ -200,7 +201,7 @@ class Session:
             self.effects.append(Connect())
         dead = self._dead_at()
         if dead is not None and dead <= now:
-            self._fail(now, Silent(now - self._heard))
+            self._fail(now, Silent(now - self.heard))
         if self._unread is not None and self._unread[1] <= now:
             self._fail(now, ProtocolBroken("no answer to what the broker can read"))
         self._mirrors.handle_timeout(now)
@@ -228,7 +229,7 @@ class Session:
         if self._goodbye is not None:
             return self._goodbye[1]
         if self.link == "up" and self._welcome is not None:
-            return self._heard + self._welcome.heartbeat_ms / 1000 + GRACE
+            return self.heard + self._welcome.heartbeat_ms / 1000 + GRACE
         return None
 
     # What is sent.
