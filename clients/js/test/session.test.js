@@ -428,6 +428,33 @@ test('a value that is too large is refused with its path', () => {
     ['/a', '/log', '/s', '/c'].map((path) => ['value-too-large', path]));
 });
 
+test('a mirror that is wrong again and again waits, longer each time', () => {
+  const world = online();
+  const { session } = world;
+  session.welcome = { ...session.welcome, heartbeat_ms: 1e9 };
+  const state = new MirrorState(viewOf('/'));
+  session.mirror(1, state, { once: false, signals: false, everyMs: 0 });
+  world.settle();
+  /** Finds it wrong after so many seconds, and returns how many it waits then. */
+  const wrong = (after) => {
+    world.now += after * 1_000;
+    session.handleFrame(world.now, { op: 'sync', rev: 0, digests: [[1, `77:${'1'.repeat(32)}`]] });
+    world.effects();
+    const { type, retryInMs = 0 } = world.events.at(-1);
+    assert.equal(type, retryInMs ? 'circling' : 'corrupt');
+    if (retryInMs) assert.deepEqual(said(world), []);
+    world.now += retryInMs;
+    session.handleTimeout(world.now);
+    world.settle();
+    assert.ok(state.fresh);
+    return retryInMs / 1_000;
+  };
+  const waits = [0, 0, 0, 10, 20, 40, 80, 160, 300, 300, 300];
+  assert.deepEqual(waits.map(() => wrong(1)), waits);
+  // After a minute without a restart it begins anew.
+  for (let i = 0; i < 2; i += 1) assert.deepEqual([61, 1, 1, 1].map(wrong), [0, 0, 0, 10]);
+});
+
 test('a mirror that is to be compared and gets no answer is told so, once', () => {
   const { session, ...world } = online({ requestTimeoutMs: 5_000 });
   session.mirror(1, new MirrorState(viewOf('/')), { once: false, signals: false, everyMs: 0 });

@@ -496,20 +496,36 @@ def test_a_connection_was_good_also_where_another_name_follows(good: bool) -> No
     assert refuse(world) == good
 
 
-def test_a_mirror_that_is_wrong_again_and_again_waits() -> None:
+def test_a_mirror_that_is_wrong_again_and_again_waits_longer_each_time() -> None:
     world = online()
     world.session.mirror(1, State(View("/")), SubOptions())
     world.settle()
-    for round in range(4):
-        world.events.clear()
-        world.session.handle_frame(0, f.Sync(9, {1: Digest(77, 1)}))
+
+    def wrong(after: float) -> float:
+        """Finds it wrong after so many seconds, and returns how many it waits then."""
+        world.now += after
+        world.session.handle_frame(world.now, f.Sync(9, {1: Digest(77, 1)}))
         world.effects()
-        names = [event.name for event in world.events]
-        assert names == (["corrupt"] if round < 3 else ["corrupt", "circling"])
-        if round < 3:
+        last = world.events[-1]
+        if not isinstance(last, e.Circling):
+            assert last.name == "corrupt"
             world.settle()
             assert world.events[-1].name == "fresh"
-    assert world.session.next_timeout() == 10.0
+            return 0
+        assert world.session.poll_transmit(world.now) is None
+        world.now += last.retry_in
+        world.session.handle_heard(world.now)
+        world.session.handle_timeout(world.now)
+        world.settle()
+        assert world.events[-1].name == "fresh"
+        return last.retry_in
+
+    waits = [wrong(1) for _ in range(11)]
+    assert waits == [0, 0, 0, 10, 20, 40, 80, 160, 300, 300, 300]
+    # After a minute without a restart it begins anew.
+    for _ in range(2):
+        world.session.handle_heard(world.now + 61)
+        assert [wrong(61), *(wrong(1) for _ in range(3))] == [0, 0, 0, 10]
 
 
 def test_the_end_answers_everything() -> None:

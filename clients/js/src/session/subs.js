@@ -59,6 +59,8 @@ export class Slot {
     const wait = Math.min(HOLD * 2 ** Math.min(this.holds, 5), HOLD_MOST);
     this.holds += 1;
     this.held = now + wait;
+    // It cannot start while it waits, so the wait is no part of the window.
+    this.restarts = this.restarts.map((at) => at + wait);
     return wait;
   }
 }

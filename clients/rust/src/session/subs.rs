@@ -84,6 +84,8 @@ impl Slot {
         let wait = HOLD.saturating_mul(1 << self.holds.min(5)).min(HOLD_MOST);
         self.holds += 1;
         self.held = Some(now.saturating_add(wait));
+        // It cannot start while it waits, so the wait is no part of the window.
+        self.restarts.iter_mut().for_each(|at| *at += wait);
         Some(wait)
     }
 }

@@ -7,6 +7,8 @@ mod connection;
 mod ephemeral;
 mod history;
 
+use std::time::Duration;
+
 use onetree_client::mirror::State;
 use onetree_client::protocol::Name;
 use onetree_client::protocol::frame::{
@@ -399,25 +401,36 @@ fn a_reconnect_brings_the_cookies_along() {
 }
 
 #[test]
-fn a_wrong_mirror_is_started_again_and_then_waits() {
+fn a_wrong_mirror_is_started_again_and_then_waits_longer_each_time() {
     let mut bench = Bench::up();
     bench.mirror(5);
-    let wrong = Digest { count: 0, sum: 1 };
-    for round in 0..3 {
-        let digests = vec![(1, Some(wrong))];
+    // Finds it wrong after so many seconds, and returns how many it waits then.
+    let mut wrong = |after: u32| {
+        bench.now += after * SECOND;
+        let digests = vec![(1, Some(Digest { count: 0, sum: 1 }))];
         bench.say(ServerFrame::Sync(Sync { id: None, rev: rev(5), digests }));
-        assert!(bench.last_event().starts_with("Corrupt"), "{round}: {}", bench.last_event());
+        let wait = match &bench.events[bench.events.len() - 1].1 {
+            Event::Circling { retry_in } => *retry_in,
+            event => {
+                assert!(matches!(event, Event::Corrupt { .. }), "{event:?}");
+                Duration::ZERO
+            }
+        };
+        assert!(wait.is_zero() || bench.sent().is_empty());
+        bench.session.handle_heard(bench.now + wait);
+        bench.wait(wait);
         let sent = bench.sent();
-        assert!(matches!(&sent[..], [ClientFrame::Resync(f)] if f.sub == 1), "{sent:?}");
+        let [ClientFrame::Resync(resync)] = &sent[..] else { panic!("{sent:?}") };
+        bench.say(ServerFrame::Ok(Accepted { id: resync.id }));
         bench.refresh(5);
-        assert!(bench.last_event().starts_with("Fresh"), "{round}");
+        wait.as_secs()
+    };
+    let waits = [0, 0, 0, 10, 20, 40, 80, 160, 300, 300, 300];
+    assert_eq!(waits.map(|_| wrong(1)), waits);
+    // After a minute without a restart it begins anew.
+    for _ in 0..2 {
+        assert_eq!([61, 1, 1, 1].map(&mut wrong), [0, 0, 0, 10]);
     }
-    let digests = vec![(1, Some(wrong))];
-    bench.say(ServerFrame::Sync(Sync { id: None, rev: rev(5), digests }));
-    assert!(bench.last_event().starts_with("Circling { retry_in: 10s"), "{}", bench.last_event());
-    assert!(bench.sent().is_empty());
-    bench.wait(10 * SECOND);
-    assert!(matches!(&bench.sent()[..], [ClientFrame::Resync(_)]));
 }
 
 #[test]

@@ -65,4 +65,6 @@ class Slot:
         wait = min(HOLD * 2.0 ** min(self._holds, 5), HOLD_MOST)
         self._holds += 1
         self.held = now + wait
+        # It cannot start while it waits, so the wait is no part of the window.
+        self._restarts = deque(at + wait for at in self._restarts)
         return wait
