@@ -128,9 +128,13 @@ impl Link {
         match client_async_with_config(request, stream, Some(config)).await {
             Ok((socket, _)) => Ok(Link { socket, codec, unflushed: false }),
             Err(WsError::Http(response)) => Err(http(address, &response)),
-            Err(WsError::Io(error)) => Err(unreachable(&error)),
+            Err(WsError::Io(error)) => Err(ConnectError::Lost(error.to_string())),
             Err(WsError::Protocol(ProtocolError::HandshakeIncomplete)) => {
                 Err(ConnectError::Lost("it was closed during the handshake".to_owned()))
+            }
+            // A proxy may answer so while the broker is away. The library does not tell the status.
+            Err(WsError::Protocol(ProtocolError::WrongHttpVersion)) => {
+                Err(unreachable(&std::io::Error::other("it answers in HTTP/1.0")))
             }
             Err(error) => {
                 let why = error.to_string();

@@ -10,7 +10,7 @@ use onetree_client::protocol::frame::{
     ClientFrame, Fresh, Ok as Accepted, Refresh, ServerFrame, Sync,
 };
 use onetree_client::{
-    Append, Client, Code, Codec, ConnectError, Digest, Error, Event, LogKey, MirrorOptions,
+    Action, Append, Client, Code, Codec, ConnectError, Digest, Error, Event, LogKey, MirrorOptions,
     Options, Path, Reason, Reconnect, RefreshKind, Step, Txn, Value, Verdict, View,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -270,6 +270,17 @@ async fn a_first_connection_that_fails_says_why() {
     let error = answered("220 mail.example.org ESMTP\r\n").await;
     assert!(matches!(error, ConnectError::NotABroker { .. }), "{error:?}");
     let error = answered("").await;
+    assert!(matches!(error, ConnectError::Lost(_)), "{error:?}");
+    // A proxy may answer so while the broker is away.
+    let error = answered("HTTP/1.0 503 Service Unavailable\r\n\r\n").await;
+    assert_eq!((error.word(), error.action()), ("unreachable", Action::Retry), "{error:?}");
+    // A connection that is closed with something unread is reset.
+    let (listener, options) = listen().await;
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        stream.peek(&mut [0]).await.unwrap();
+    });
+    let error = Client::connect(options).await.unwrap_err();
     assert!(matches!(error, ConnectError::Lost(_)), "{error:?}");
 
     // Nobody else gets the address as long as this lives, and nothing listens there.
