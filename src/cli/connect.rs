@@ -9,8 +9,8 @@ use std::time::Duration;
 use indicatif::ProgressBar;
 use onetree::Config;
 use onetree_client::{
-    Client, ConnectError, Done, Error, Event, Found, List, MirrorOptions, Options, Path, Reconnect,
-    Refusal, Sent, Snapshot, Status, Value, View, Write,
+    Action, Client, ConnectError, Done, Error, Event, Found, List, MirrorOptions, Options, Path,
+    Reconnect, Refusal, Sent, Snapshot, Status, Value, View, Write,
 };
 use onetree_protocol::limits::Limits;
 
@@ -256,13 +256,12 @@ pub(crate) fn not_connected(error: &ConnectError) -> Failure {
                 "start a broker (onetree serve), or give another --url (ws://HOST:7400, say)";
             (UNREACHABLE, "unreachable", next)
         }
-        ConnectError::Http { status: 503, .. } => {
-            (UNREACHABLE, "too-many-connections", "try again later")
-        }
-        ConnectError::Http { status: 404, .. } | ConnectError::NotABroker { .. } => {
-            (UNREACHABLE, "not-a-broker", "give the --url of a broker")
-        }
-        ConnectError::Http { .. } => (REFUSED, "http", "look into the broker's log"),
+        // The answer may be that of a proxy, or of another server.
+        ConnectError::Http { .. } | ConnectError::NotABroker { .. } => match error.action() {
+            Action::Retry => (UNREACHABLE, error.word(), "try again later"),
+            Action::Reauth => (REFUSED, error.word(), "give a --url that wants no token"),
+            _ => (UNREACHABLE, error.word(), "give the --url of a broker"),
+        },
         ConnectError::Lost(_) | ConnectError::Silent(_) => {
             (UNREACHABLE, "lost", "try again in a moment")
         }
@@ -290,6 +289,26 @@ mod tests {
         let closed = unwritten(Error::Closed { why: None, sent: Some(Sent::Write) });
         assert!(format!("{closed:?}").contains("look before you try again"));
         assert!(format!("{:?}", unwritten(Error::Lost)).contains("look before"));
+    }
+
+    #[test]
+    fn an_answer_of_http_has_the_word_of_the_client() {
+        for (status, exit, next) in [
+            (401, REFUSED, "token"),
+            (403, UNREACHABLE, "--url"),
+            (404, UNREACHABLE, "--url"),
+            (429, UNREACHABLE, "try again"),
+            (500, UNREACHABLE, "try again"),
+            (502, UNREACHABLE, "try again"),
+            (503, UNREACHABLE, "try again"),
+            (504, UNREACHABLE, "try again"),
+        ] {
+            let (address, message) = ("there".to_owned(), "no".to_owned());
+            let error = ConnectError::Http { address, status, message, retry_in: None };
+            let told = format!("{:?}", not_connected(&error));
+            let begins = format!("exit: {exit}, code: {:?}", error.word());
+            assert!(told.contains(&begins) && told.contains(next), "{status}: {told}");
+        }
     }
 
     #[tokio::test]
