@@ -107,8 +107,12 @@ impl Ls {
                 let option = if self.reverse { "--before" } else { "--after" };
                 output::aside(&format!("there is more: {option} {}", quoted(last.as_str())));
             }
-            None if matches!(self.depth, Reach::Children) && self.after.is_none() => {
-                output::aside("no entries here; `onetree tree` shows what is deeper");
+            None if matches!(self.depth, Reach::Children)
+                && self.after.is_none()
+                && self.before.is_none() =>
+            {
+                // A child without an entry is shown when something is below it.
+                output::aside(&format!("nothing is at or under {}", visible(self.path.as_str())));
             }
             _ => {}
         }

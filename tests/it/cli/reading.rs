@@ -34,6 +34,12 @@ fn ls_pages_and_says_how_to_go_on() {
     assert_eq!(broker.ok(&["ls", "/a", "--depth", "entry"]).lines().count(), 1);
     broker.ok(&["rm", "/a"]);
     assert_eq!(broker.ok(&["ls", "/"]), "/a -\n", "it has no entry of its own, and so no revision");
+    for (args, said) in
+        [(&["ls", "/b"][..], "nothing is at or under /b\n"), (&["ls", "/a", "--before", "/a"], "")]
+    {
+        let output = broker.run(args, b"");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), said, "{args:?}");
+    }
 }
 
 /// The hint about the next page can be pasted behind the command as it is.
