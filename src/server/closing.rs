@@ -93,6 +93,6 @@ impl Connection {
             Ending::Lost(error) => ("lost", error),
             Ending::Cut => ("cut", "the broker had no time left"),
         };
-        tracing::info!(code, %peer, agent, codec, why, "connection closed");
+        tracing::info!(code, %peer, agent, label = self.label(), codec, why, "connection closed");
     }
 }

@@ -291,7 +291,21 @@ impl Connection {
         if !self.logged.contains(&code) {
             self.logged.push(code);
             let (peer, agent) = (self.peer, self.agent.as_deref().unwrap_or("-"));
-            tracing::info!(code, %peer, agent, why, "request refused");
+            tracing::info!(code, %peer, agent, label = self.label(), why, "request refused");
+        }
+    }
+
+    /// Returns the label that the client's name begins with. The 32 hex digits behind it are not
+    /// logged.
+    pub(super) fn label(&self) -> &str {
+        let name = self.author.client.as_ref().map_or("", Name::as_str);
+        match name.rsplit_once('-') {
+            Some((label, bits))
+                if bits.len() == 32 && bits.bytes().all(|byte| byte.is_ascii_hexdigit()) =>
+            {
+                label
+            }
+            _ => "-",
         }
     }
 

@@ -290,14 +290,22 @@ async fn what_is_not_websocket_is_closed_with_websockets_own_code() {
 }
 
 #[tokio::test]
-async fn the_agent_stands_in_the_log() {
+async fn the_agent_and_the_label_stand_in_the_log() {
     let broker = broker("").await;
-    let agent = json!({"agent": "it/1.0\n forged=line"});
-    let (mut wire, _) = Wire::hello(broker.addr(), agent).await;
-    wire.send(json!({"op": "bye", "id": 1})).await;
-    assert_eq!(wire.closed().await.0, 1000);
-    let lines = logs::only(wire.local, &["bye"]).await;
-    assert_eq!(lines[0]["agent"], "it/1.0 forged=line");
+    let bits = "5f".repeat(16);
+    let named = [format!("kitchen-door-{bits}"), bits.clone(), format!("door_{bits}")];
+    for (client, label) in named.iter().zip(["kitchen-door", "-", "-"]) {
+        let hello = json!({"agent": "it/1.0\n forged=line", "client": client});
+        let (mut wire, _) = Wire::hello(broker.addr(), hello).await;
+        wire.send(json!({"op": "unsub", "id": 1, "sub": 5})).await;
+        wire.send(json!({"op": "bye", "id": 2})).await;
+        assert_eq!(wire.closed().await.0, 1000);
+        for line in logs::only(wire.local, &["no-such-sub", "bye"]).await {
+            assert_eq!(line["agent"], "it/1.0 forged=line");
+            assert_eq!(line.get("label").map(String::as_str), Some(label), "{line:?}");
+            assert!(line.values().all(|value| !value.contains(&bits)), "{line:?}");
+        }
+    }
 }
 
 /// Each subscription of a `hello` gets its own reply, so their number is limited.
