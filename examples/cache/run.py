@@ -17,6 +17,8 @@ FLAWS = {
     "fill": "stamps what was read behind the read",
     "lease": "serves without a connection",
 }
+TRIES = 3
+"""How often a flaw is looked for, at most."""
 
 
 def main() -> int:
@@ -36,7 +38,9 @@ def main() -> int:
         print(f"{'ok' if not wrong else 'WRONG'}: all rules kept{': ' + wrong if wrong else ''}")
         right = not wrong
     for flaw in FLAWS if given.broken is None else [given.broken]:
-        _, wrong = asyncio.run(play(program, given.seed, flaw))
+        # A flaw shows only in a race, which may not happen on a busy machine.
+        tries = (asyncio.run(play(program, given.seed, flaw))[1] for _ in range(TRIES))
+        wrong = next(filter(None, tries), "")
         verdict = f"ok, it is noticed: {wrong}" if wrong else "WRONG: nothing was noticed"
         print(f"without the {flaw} rule ({FLAWS[flaw]}): {verdict}", flush=True)
         right &= bool(wrong)
