@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use onetree_core::Interest;
-use onetree_protocol::{Depth, Path};
+use onetree_protocol::{Depth, Path, View};
 
 use super::FEW;
 use super::group::{Group, Kind, LIGHT};
@@ -133,7 +133,8 @@ impl Groups {
         match (self, tier) {
             (Groups::Few(list), _) => {
                 let of_tier = || list.iter().filter(|group| group.tier() == tier);
-                let steps = of_tier().map(|group| 1 + group.segments() * below).sum();
+                let steps =
+                    of_tier().map(|group| 1 + View::comparisons(group.segments(), below)).sum();
                 if !lookup.take(tier, steps) {
                     return None;
                 }

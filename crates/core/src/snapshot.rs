@@ -118,8 +118,8 @@ impl Snapshot {
     /// Returns the digest that every mirror of `view` must have at this revision.
     ///
     /// For a subtree this costs O(log n). Any other view is walked. If that takes more than `scan`
-    /// slots (in a view with patterns a slot counts once more for each 16 segments of all patterns)
-    /// the result is `None`. The slots that were walked are subtracted from `scan`.
+    /// slots (counted as for [`FeedLimits::turn_slots`](crate::FeedLimits::turn_slots)) the result
+    /// is `None`. The slots that were walked are subtracted from `scan`.
     ///
     /// A view with a `tail` has no digest: its content depends on when the mirror was last
     /// refreshed.

@@ -33,13 +33,17 @@ fn write(state: &mut State, changes: &[Do]) {
 
 /// Puts each of the entries at `/a`.
 fn fill(state: &mut State) {
+    fill_at(state, "/a", ENTRIES);
+}
+
+fn fill_at(state: &mut State, top: &str, entries: u64) {
     let put = |n| Do::Put {
-        path: path(&format!("/a/{n:06}")),
+        path: path(&format!("{top}/{n:06}")),
         value: Value::text("v"),
         ttl_ms: None,
         ephemeral: false,
     };
-    write(state, &(0..ENTRIES).map(put).collect::<Vec<_>>());
+    write(state, &(0..entries).map(put).collect::<Vec<_>>());
 }
 
 fn append(state: &mut State, count: u64) {
@@ -135,6 +139,32 @@ fn a_view_that_sees_nothing_of_a_large_tree_gives_way() {
             assert!((least..2 * least + 20).contains(&said.turns), "{} turns", said.turns);
             assert_eq!((said.changes.len(), said.fresh), (0, vec![1]));
         }
+    }
+}
+
+/// To match a path, each segment of the patterns may be compared with each segment of the path below
+/// the base. So that is what a slot counts for, in a turn and in a `sync`.
+#[test]
+fn a_slot_counts_for_as_much_as_its_path_takes_to_match() {
+    let _alone = alone();
+    let mut state = empty();
+    let top = "/x".repeat(30);
+    fill_at(&mut state, &top, ENTRIES / 10);
+    for (base, below) in [(Path::root(), 31), (path(&top), 1)] {
+        let mut feed = feed();
+        // 32 patterns of two segments.
+        subscribe(&mut feed, &state, 1, View { base, ..nothing("no", 32) }, 0);
+        let said = settle(&mut feed, &state, Time(1), true);
+        let slot = 1 + 64 * below / 32;
+        let turns = (ENTRIES / 10) as usize * slot / SLOTS as usize;
+        assert!(
+            (turns * 9 / 10..turns * 11 / 10 + 10).contains(&said.turns),
+            "{} turns, not {turns}, for paths of {below} segments below the base",
+            said.turns
+        );
+        let (visits, _) = cost(|| feed.sync(&state.snapshot()));
+        let most = TURN / slot as u64 + 30;
+        assert!(visits <= most, "{visits} nodes in one sync, {below} segments below the base");
     }
 }
 

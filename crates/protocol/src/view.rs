@@ -108,10 +108,16 @@ impl View {
             && (self.patterns.is_empty() || self.patterns.iter().any(shown))
     }
 
-    /// Returns the number of segments of all patterns. To match a path with all patterns costs at
-    /// most this times the segments of the path. Cost: the length of the patterns.
+    /// Returns the number of segments of all patterns, which [`View::comparisons`] takes. Cost: the
+    /// length of the patterns.
     pub fn pattern_segments(&self) -> usize {
         self.patterns.iter().map(|pattern| pattern.as_str().split('/').count()).sum()
+    }
+
+    /// Returns how many pairs of segments are compared at most, to match a path that has `below`
+    /// segments below the base with patterns that have `segments` segments in all.
+    pub fn comparisons(segments: usize, below: usize) -> usize {
+        segments * below
     }
 
     /// Returns whether the view is a whole subtree: every path at and under its base, and every log

@@ -73,7 +73,8 @@ pub struct FeedLimits {
     /// The most mirrors that one `sync` may name.
     pub digests: usize,
     /// The most slots that one [`Feed::poll`] may look at before others have their turn; 0 counts
-    /// as 1. In a view with patterns a slot counts once more for each 16 segments of all patterns.
+    /// as 1. In a view with patterns a slot counts once more for each 32 comparisons of segments
+    /// that its path takes: the segments of all patterns, times those of the path below the base.
     pub turn_slots: usize,
 }
 

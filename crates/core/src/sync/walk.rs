@@ -14,6 +14,9 @@ use super::{concerns, is_gap};
 use crate::slot::{Slot, Summary};
 use crate::snapshot::Snapshot;
 
+/// The number of comparisons of two segments that take as long as looking at a slot.
+const COMPARISONS: usize = 32;
+
 /// Yields, in path order, the changes that take a mirror of `view` from the revision `since`, or
 /// from nothing, to the snapshot's revision. With `after`, the walk starts behind that path.
 ///
@@ -29,8 +32,8 @@ pub(crate) struct Walk<'a> {
     /// Where the earlier part of this sweep ended, if that part was read from older snapshots.
     older: Option<&'a Path>,
     slots: Slots<'a>,
-    /// How much one slot counts against `left`.
-    cost: usize,
+    /// The number of segments of the view's patterns.
+    segments: usize,
     /// How many slots the walk may still look at; `None`: the limit was too small to reach the end.
     left: Option<usize>,
     /// The path of the slot last looked at (`passed`), and of the slot before it (`before`).
@@ -85,7 +88,7 @@ struct Tail {
 
 impl<'a> Walk<'a> {
     /// Starts a walk that looks at no more than `left` slots. In a view with patterns a slot counts
-    /// once more for each 16 segments of all patterns, because matching takes that long.
+    /// once more for each [`COMPARISONS`] that its path takes to be matched.
     pub(crate) fn new(
         snapshot: &'a Snapshot,
         view: &'a View,
@@ -99,7 +102,7 @@ impl<'a> Walk<'a> {
             since,
             older: None,
             slots: Box::new(core::iter::empty()),
-            cost: 1 + view.pattern_segments() / 16,
+            segments: view.pattern_segments(),
             left: Some(left),
             passed: None,
             before: None,
@@ -166,13 +169,22 @@ impl<'a> Walk<'a> {
     fn look(&mut self) -> Option<&'a Slot> {
         let left = self.left?;
         let slot = self.slots.next()?;
-        self.left = (left > 0).then(|| left.saturating_sub(self.cost));
+        let below = match self.segments {
+            0 => 0,
+            _ => slot.path.depth() - self.view.base.depth(),
+        };
+        self.left = (left > 0).then(|| left.saturating_sub(self.cost(below)));
         self.left?;
         self.before = self.passed.replace(&slot.path);
         if let Some(edge) = &mut self.known.edge {
             edge.read();
         }
         Some(slot)
+    }
+
+    /// Returns how many slots it counts as to match a path with `below` segments below the base.
+    fn cost(&self, below: usize) -> usize {
+        1 + View::comparisons(self.segments, below) / COMPARISONS
     }
 
     /// Returns the next live entry that the view sees; `None` at the end of the view, or when the
@@ -328,7 +340,8 @@ impl<'a> Walk<'a> {
             return sees;
         }
         let sees = self.view.sees_entries_of(below.take(depth));
-        self.left = self.left.map(|left| left.saturating_sub(self.cost));
+        // The key that follows is matched, too.
+        self.left = self.left.map(|left| left.saturating_sub(self.cost(depth + 1)));
         self.known.note(log, depth, sees);
         sees
     }
