@@ -117,7 +117,8 @@ pub(super) struct Connection {
 /// Whether the connection's refreshes may hold a snapshot.
 ///
 /// Starts as `No`. `No` -> `Until` when a refresh begins and the broker has a permit left; `Until`
-/// -> `Spent` when its time is over; either -> `No` when there is nothing left to refresh.
+/// -> `Spent` when its time is over; `Spent` -> `Until` when a refresh would not end otherwise; any
+/// -> `No` when there is nothing left to refresh.
 #[derive(Default)]
 pub(super) enum Hold {
     #[default]

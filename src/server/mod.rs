@@ -106,6 +106,8 @@ pub(crate) struct Server {
     first_requests: Arc<Semaphore>,
     /// Snapshots that refreshes may hold.
     holds: Arc<Semaphore>,
+    /// One more, for a refresh that may never end without it.
+    last_hold: Arc<Semaphore>,
     /// Permits for connections whose turn is over after looking through the tree without finding
     /// much. As many of them continue as there are threads. The others wait in order, so a task
     /// that has just been woken waits for one or two of them, not for all.
@@ -142,6 +144,7 @@ impl Server {
             sockets: Arc::new(Semaphore::new(connections + HANDSHAKES)),
             first_requests: Arc::new(Semaphore::new(FIRST_REQUESTS)),
             holds: Arc::new(Semaphore::new(config.held_snapshots as usize)),
+            last_hold: Arc::new(Semaphore::new(1)),
             turns: Arc::new(Semaphore::new(Handle::current().metrics().num_workers())),
             writing: Writing::new(),
             accept_told: Mutex::default(),

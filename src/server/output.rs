@@ -203,18 +203,23 @@ impl Connection {
 
     /// Whether a refresh may hold its snapshot. The broker has a limited number of permits for
     /// this, each valid for a limited time.
+    ///
+    /// There is one more permit, for a refresh that may never end without it. A connection that
+    /// has it takes it again when its time is over, unless it is the client that is slow.
     fn may_hold(&mut self) -> bool {
-        match self.hold {
-            Hold::Until { .. } => true,
-            Hold::Spent => false,
-            Hold::No => match self.server.holds.clone().try_acquire_owned() {
-                Ok(_permit) => {
-                    let time = Duration::from_millis(self.server.config.hold_ms);
-                    self.hold = Hold::Until { at: Instant::now() + time, _permit };
-                    true
-                }
-                Err(_) => false,
-            },
-        }
+        let holds = match self.hold {
+            Hold::Until { .. } => return true,
+            Hold::No => Some(&self.server.holds),
+            Hold::Spent => None,
+        };
+        let needs = self.feed.needs_hold() && self.writer.has_room();
+        let last_hold = Some(&self.server.last_hold).filter(|_| needs);
+        let mut permits = holds.into_iter().chain(last_hold);
+        let Some(_permit) = permits.find_map(|holds| holds.clone().try_acquire_owned().ok()) else {
+            return false;
+        };
+        let time = Duration::from_millis(self.server.config.hold_ms);
+        self.hold = Hold::Until { at: Instant::now() + time, _permit };
+        true
     }
 }

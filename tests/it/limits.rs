@@ -384,6 +384,31 @@ async fn hold_ms() {
     assert_eq!(held("hold_ms = 50", 1).await, [false]);
 }
 
+/// Each round of its refresh takes longer than a commit that changes everything again.
+#[tokio::test]
+async fn who_may_hold_nothing_becomes_fresh_beside_a_writer() {
+    let broker = broker("held_snapshots = 0").await;
+    let (mut reader, mut writer) =
+        (Wire::open(broker.addr()).await, Wire::open(broker.addr()).await);
+    let deep = "/x".repeat(30);
+    let puts = (0..20).map(|n| json!({"do": "put", "path": format!("{deep}/{n}"), "json": 1}));
+    let txn = json!({"op": "txn", "id": 1, "do": puts.collect::<Vec<_>>()});
+    writer.ask(txn.clone()).await;
+    // To match one of these paths takes a turn.
+    let patterns = (0..32).map(|n| format!("**/{}y{n}", "x/".repeat(30)));
+    let patterns: Vec<String> = patterns.collect();
+    let sub = json!({"op": "sub", "id": 1, "sub": 1, "path": "/", "match": patterns});
+    let writes = async {
+        loop {
+            writer.ask(txn.clone()).await;
+        }
+    };
+    tokio::select! {
+        (_, entries) = reader.refresh(sub) => assert_eq!(entries, Vec::<Value>::new()),
+        () = writes => {}
+    }
+}
+
 #[tokio::test]
 async fn digest_scan_entries() {
     let broker = broker("digest_scan_entries = 3\nheartbeat_ms = 50").await;

@@ -194,6 +194,8 @@ fn a_tail_in_logs_within_logs_costs_no_more_turns_than_none() {
     assert!(turns[1] <= turns[0] + turns[0] / 4, "{turns:?} without and with a tail");
 }
 
+/// No turn is longer for that: the feed asks for a snapshot to hold when several rounds have not been
+/// enough.
 #[test]
 fn a_refresh_ends_though_more_is_written_than_its_turns_look_at() {
     let _alone = alone();
@@ -208,11 +210,16 @@ fn a_refresh_ends_though_more_is_written_than_its_turns_look_at() {
     write(&mut state, &puts(0, entries));
     let mut feed = feed_of(10);
     subscribe(&mut feed, &state, 1, nothing("no", 1), 0);
+    let mut held = 0;
     for turn in 0..1_000 {
-        let step = feed.poll(Time(1), || state.snapshot(), false);
+        let hold = feed.needs_hold();
+        let (visits, step) = cost(|| feed.poll(Time(1), || state.snapshot(), hold));
+        assert!(visits <= 40, "{visits} nodes in turn {turn}, for 10 slots");
         if matches!(step, Some(Step::Frame(ServerFrame::Fresh(_)))) {
+            assert!(held > 0, "it needs none");
             return;
         }
+        held += u64::from(hold);
         write(&mut state, &puts(turn * between, between));
     }
     panic!("it does not end");

@@ -299,14 +299,20 @@ impl Feed {
         !self.ready.is_empty() || self.subs.any_moving() || self.counting.is_some()
     }
 
+    /// Returns whether some mirror may never come to the present unless [`Feed::poll`] may hold
+    /// snapshots: more is written during each round of its sweep than one poll looks at.
+    pub fn needs_hold(&self) -> bool {
+        self.subs.any_needs_hold()
+    }
+
     /// Returns the next step for the mirrors that are being brought to the present; the mirrors
     /// take turns. `None`: there is nothing to do.
     ///
     /// - `latest` is called at most once. It must return a snapshot that is the newest published
     ///   one at the time of that call.
     /// - `hold` says whether snapshots may be kept until the next call. If they may, a sweep needs
-    ///   one round. If not, the feed gives up all snapshots that it holds, and the counting of
-    ///   digests ends.
+    ///   one round. If not, the feed gives up all snapshots that it holds, the counting of digests
+    ///   ends, and a sweep takes more rounds: see [`Feed::needs_hold`].
     ///
     /// A poll looks at no more slots than [`FeedLimits`] allow.
     pub fn poll(

@@ -119,6 +119,14 @@ impl Subscription {
         }
     }
 
+    /// Returns whether the mirror may never come to the present unless its sweep holds a snapshot.
+    pub(super) fn needs_hold(&self) -> bool {
+        match &self.cursor {
+            Cursor::Refreshing { sweep, .. } | Cursor::Behind { sweep, .. } => sweep.needs_hold(),
+            Cursor::Live { .. } | Cursor::Paced { .. } => false,
+        }
+    }
+
     /// Gives up the snapshot that the sweep holds, if it holds one.
     pub(super) fn let_go(&mut self) {
         match &mut self.cursor {

@@ -28,6 +28,7 @@ pub(super) struct Subscriptions {
 struct Tally {
     moving: usize,
     holding: usize,
+    needing: usize,
     paced: usize,
 }
 
@@ -36,6 +37,7 @@ impl Tally {
         Tally {
             moving: sub.is_moving().into(),
             holding: sub.holds_live().into(),
+            needing: sub.needs_hold().into(),
             paced: matches!(sub.cursor, Cursor::Paced { .. }).into(),
         }
     }
@@ -43,12 +45,14 @@ impl Tally {
     fn add(&mut self, one: Tally) {
         self.moving += one.moving;
         self.holding += one.holding;
+        self.needing += one.needing;
         self.paced += one.paced;
     }
 
     fn remove(&mut self, one: Tally) {
         self.moving -= one.moving;
         self.holding -= one.holding;
+        self.needing -= one.needing;
         self.paced -= one.paced;
     }
 }
@@ -155,6 +159,10 @@ impl Subscriptions {
 
     pub(super) fn any_holds_live(&self) -> bool {
         self.tally.holding > 0
+    }
+
+    pub(super) fn any_needs_hold(&self) -> bool {
+        self.tally.needing > 0
     }
 
     pub(super) fn any_paced(&self) -> bool {

@@ -14,7 +14,8 @@ use crate::snapshot::Snapshot;
 /// There are two ways to do that. A sweep may hold one snapshot from the first piece to the last;
 /// then one round is enough. Or each piece comes from the newest snapshot, so that a slow receiver
 /// holds on to no memory. Then a further round sends what changed since the round began, and so on,
-/// until a round fits into one snapshot.
+/// until a round fits into one snapshot. Where writers are fast that may be never: then the sweep
+/// [needs](Sweep::needs_hold) to hold one.
 ///
 /// Either way the mirror ends exactly at the last snapshot's revision, and the sweep never depends
 /// on a log of changes that could be too short.
@@ -38,9 +39,9 @@ pub(super) struct Sweep {
     held: Option<Snapshot>,
 }
 
-/// The number of rounds after which the number of slots that one piece may look at stops growing. A
-/// turn of 1,000 slots has then become a million.
-const MOST_DOUBLED: u32 = 10;
+/// The number of rounds after which a sweep needs to hold a snapshot. Nearly always the first sends
+/// everything, the second what little has changed meanwhile, and the third nothing.
+const ROUNDS: u32 = 3;
 
 /// A piece of a sweep.
 #[derive(Debug)]
@@ -71,8 +72,7 @@ impl Sweep {
     /// Returns the next piece, of about `bytes`. The piece may be empty without being the last.
     ///
     /// `left` says how many slots the piece may look at; 0 counts as 1. The slots that were looked
-    /// at are subtracted from it. Each round may look at twice as many slots in one piece as the
-    /// round before, so at any rate of writes some round fits into one snapshot.
+    /// at are subtracted from it.
     pub(super) fn piece(
         &mut self,
         view: &View,
@@ -91,7 +91,7 @@ impl Sweep {
         let mut size = 0;
         let after = self.after.as_ref();
         let older = after.filter(|_| self.moved);
-        let most = (*left).max(1) << self.rounds.min(MOST_DOUBLED);
+        let most = (*left).max(1);
         let mut walk = Walk::new(&snapshot, view, self.since, after, most)
             .behind_older(older)
             .knowing(core::mem::take(&mut self.known));
@@ -132,6 +132,12 @@ impl Sweep {
             self.held = Some(snapshot.clone());
         }
         Ok(Piece { changes, snapshot, last })
+    }
+
+    /// Returns whether so many rounds were not enough that the sweep may never end unless it holds
+    /// a snapshot.
+    pub(super) fn needs_hold(&self) -> bool {
+        self.rounds >= ROUNDS
     }
 
     /// Gives up the held snapshot: the sweep continues over newer snapshots.
