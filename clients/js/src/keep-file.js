@@ -4,6 +4,7 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import { open, readFile, readlink, realpath, rename, stat, unlink } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
+import { threadId } from 'node:worker_threads';
 import { OnetreeError } from './errors.js';
 import { InUse, askBy, whoAsks } from './holder.js';
 import { cookieText, entryText, readCookie, readEntry } from './json.js';
@@ -16,7 +17,7 @@ const ENTRIES = ',"entries":';
 const PIECE = 2_000;
 
 /**
- * The mirrors of this process that are kept in files now, by the real names of the files and by the names that were
+ * The mirrors of this thread that are kept in files now, by the real names of the files and by the names that were
  * asked for.
  * @type {Map<string, import('./live.js').Mirror | undefined>}
  */
@@ -49,13 +50,14 @@ askBy({
 /**
  * A file in which one mirror is kept, for the option `keep` of `client.mirror`.
  *
- * The file is always replaced as a whole, by way of `PATH.tmp` beside it, so it is whole even if the process is killed
- * at any moment. If `path` is a symbolic link, its target is replaced.
+ * The file is always replaced as a whole, by way of `PATH.N.tmp` beside it (N is the number of the thread), so it is
+ * whole even if the process is killed at any moment. If `path` is a symbolic link, its target is replaced.
  *
  * A file that is not whole is reported and never replaced, because it may be the only copy: `state-broken` names the
  * line. The mirror then starts from nothing and is not saved, and `mirror.keepError` says why. The same happens if
- * another mirror of this process is kept in the file (`state-in-use`), even after that mirror has ended; a mirror that
- * starts after that end has the file. Another process must not write the file meanwhile.
+ * another mirror of this thread is kept in the file (`state-in-use`), even after that mirror has ended; a mirror that
+ * starts after that end has the file. Another process or thread must not write the file meanwhile. If another thread
+ * does, the file is whole, and has what was saved last.
  * @param {string} path
  * @returns {import('./live.js').Keep}
  */
@@ -75,7 +77,7 @@ export function keepInFile(path) {
     /** @type {string[]} */
     const taken = [];
     const take = (/** @type {string} */ name) => {
-      if (inUse.has(name)) throw new InUse(`${path} is in use by another mirror of this process`, inUse.get(name));
+      if (inUse.has(name)) throw new InUse(`${path} is in use by another mirror of this thread`, inUse.get(name));
       inUse.set(name, mirror);
       taken.push(name);
     };
@@ -150,7 +152,7 @@ async function fileOf(path) {
 async function replace(path, snapshot, head) {
   const target = await fileOf(path);
   const mode = await stat(target).then((found) => found.mode & 0o7777, () => 0o666);
-  const temporary = `${target}.tmp`;
+  const temporary = `${target}.${threadId}.tmp`;
   try {
     await write(temporary, mode, snapshot, head);
     await rename(temporary, target);

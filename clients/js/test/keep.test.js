@@ -1,6 +1,7 @@
 // Keeping a mirror: what is read is what was saved, and a broken file is never replaced.
 
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import files, { mkdir, mkdtemp, readFile, readdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { syncBuiltinESMExports } from 'node:module';
 import { tmpdir } from 'node:os';
@@ -8,6 +9,7 @@ import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { pathToFileURL } from 'node:url';
 import { inspect } from 'node:util';
+import { Worker } from 'node:worker_threads';
 import { OnetreeError } from '../src/errors.js';
 import { keepInFile } from '../src/keep-file.js';
 import { start } from '../src/index.js';
@@ -105,6 +107,30 @@ test('of those who ask for a file at once the first has it, however long its nam
   const [first, second] = await Promise.allSettled(keeps.map((keep) => keep.load()));
   assert.ok(asked > 0);
   assert.deepEqual([first.status, second.reason?.code], ['fulfilled', 'state-in-use']);
+});
+
+test('a file is whole even if another thread saves into it meanwhile', async (t) => {
+  const path = await file(t);
+  const keep = keepInFile(path);
+  const here = (name) => JSON.stringify(new URL(`../src/${name}`, import.meta.url));
+  const other = `Promise.all([import(${here('keep-file.js')}), import(${here('snapshot.js')})])
+    .then(([{ keepInFile }, { Snapshot }]) => keepInFile(${JSON.stringify(path)}).save(Snapshot.saved(${JSON.stringify({ ...COOKIE, rev: 8 })}, [])))`;
+  const { rename } = files;
+  t.mock.method(files, 'rename', async (/** @type {[string, string]} */ ...names) => {
+    const [code] = await once(new Worker(other, { eval: true }), 'exit');
+    assert.equal(code, 0);
+    assert.equal((await readFile(path, 'utf8')).split('\n').length, 2);
+    return rename(...names);
+  });
+  syncBuiltinESMExports();
+  t.after(() => {
+    t.mock.restoreAll();
+    syncBuiltinESMExports();
+  });
+  await keep.save(Snapshot.saved(COOKIE, ENTRIES));
+  const { cookie, entries } = await keep.load();
+  assert.deepEqual([cookie.rev, entries.length], [COOKIE.rev, ENTRIES.length]);
+  assert.deepEqual(await readdir(dirname(path)), ['state']);
 });
 
 test('while a large file is read others have their turns', async (t) => {
