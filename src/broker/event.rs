@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use onetree_core::{Author, Opened, Refusal, Request};
+use onetree_core::{Author, Opened, Refusal, Request, State};
 use onetree_protocol::Name;
+use onetree_protocol::frame::Do;
 use tokio::sync::oneshot;
 
 use super::mailbox::Mailbox;
@@ -68,9 +69,13 @@ pub(crate) struct Write {
 impl Write {
     /// Returns how many changes it makes, or how many conditions it checks, whichever is more: the
     /// time is proportional to that. A write of one change under one condition counts as one, as
-    /// without the condition.
+    /// without the condition. With a trim it also counts the keys that may be taken one by one,
+    /// since looking for them takes that long even if the write is then refused.
     pub(crate) fn weight(&self) -> usize {
-        self.request.changes.len().max(self.request.conditions.len()).max(1)
+        let Request { changes, conditions, .. } = &self.request;
+        let trims = changes.iter().any(|change| matches!(change, Do::Trim { .. }));
+        let keys = if trims { State::SINGLY } else { 0 };
+        (changes.len() + keys).max(conditions.len()).max(1)
     }
 }
 
@@ -88,8 +93,8 @@ pub(crate) struct Opening {
 mod tests {
     use std::sync::Weak;
 
-    use onetree_protocol::frame::{Condition, Do};
-    use onetree_protocol::{Path, Revision};
+    use onetree_protocol::frame::Condition;
+    use onetree_protocol::{LogKey, Path, Revision};
     use tokio::net::tcp::OwnedWriteHalf;
 
     use super::*;
@@ -119,6 +124,16 @@ mod tests {
         assert_eq!(Event::Write(vec![write(1, 1_000), write(0, 0)]).weight(), 1_001);
         assert_eq!(Event::Write(vec![write(1, 1), write(1, 0)]).weight(), 2);
         assert_eq!(Event::Tick.weight(), 1);
+    }
+
+    /// Refused trims of which each was a single change once kept everyone waiting for seconds.
+    #[test]
+    fn a_write_with_trims_weighs_the_keys_that_they_may_take() {
+        let mut trims = write(2, 0);
+        let (path, to) =
+            (Path::parse("/log").unwrap(), LogKey::parse("000000000000010000").unwrap());
+        trims.request.changes = vec![Do::Trim { path, to }; 3];
+        assert_eq!(trims.weight(), 3 + State::SINGLY);
     }
 
     #[test]

@@ -18,10 +18,6 @@ use crate::slot::{Slot, Summary};
 /// entries than for one: their memory is given back later, by whoever holds the tree before it.
 const UNBURIED: usize = 250;
 
-/// The most keys that the trims of one commit take one by one, see [`Committed::trim`]. Each takes
-/// some ten microseconds, and nobody can write in the meantime.
-pub(super) const SINGLY: usize = 10_000;
-
 /// How many entries can be disowned one by one in the time that looking up one owner takes.
 const OWNED_A_STEP: usize = 4;
 

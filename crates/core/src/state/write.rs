@@ -1,7 +1,6 @@
 //! From a request to a commit: either all of the request is done, or nothing.
 
-use alloc::boxed::Box;
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::ToString;
 use alloc::sync::Arc;
@@ -13,13 +12,13 @@ use onetree_protocol::{Code, LogKey, Path, Revision, Value};
 use super::State;
 use super::dedup::{Numbered, unchanged};
 use super::past::Owned;
-use super::replay::SINGLY;
 use super::session::Sessions;
 use crate::commit::{Commit, Effect, Origin, Outcome};
 use crate::map::Hint;
 use crate::request::{Answer, Author, Refusal, Request};
 use crate::settings::Time;
 use crate::slot::Slot;
+use crate::sync::trims;
 
 /// What a request does if all of its conditions hold.
 #[derive(Default)]
@@ -30,18 +29,20 @@ struct Plan {
     growth: (u64, u64),
     /// The number of puts of entries that the session owns.
     owned: u64,
-    /// The furthest key that a step trims to.
-    trimmed: Option<LogKey>,
-    /// The number of keys that trims take one by one.
-    singly: usize,
-    /// A trial state and how many of the effects it has; made when a step needs it.
-    tried: Option<Box<(State, usize)>>,
+    /// Whether a step is a trim.
+    trims: bool,
 }
 
 impl State {
     /// The best number of requests for one call of [`State::fetch`]: enough that their reads from
     /// memory overlap, and few enough that what was fetched first is still in the cache at the end.
     pub const FETCHED: usize = 64;
+
+    /// The most keys that the trims of one commit may take one by one, because earlier trims of
+    /// their logs went further. Nobody can write in the meantime, and a request that is refused may
+    /// come again at once: to look for a key takes as long as a put, and to take it some ten
+    /// microseconds.
+    pub const SINGLY: usize = 100;
 
     /// Brings what these requests will touch into the processor's caches, for all of them together,
     /// so that [`State::write`] does not wait for memory: see
@@ -159,6 +160,7 @@ impl State {
         for change in request.changes {
             self.step(now, rev, author, change, &mut plan)?;
         }
+        self.fits_singly(&plan)?;
         self.fits(&plan)?;
         self.may_own(author, &plan)?;
         Ok(plan)
@@ -302,8 +304,7 @@ impl State {
                     return Err(Refusal::at(Code::LogKey, &path, message));
                 }
                 if !first || self.committed.has_entries_up_to(&path, to) {
-                    self.fits_singly(&path, to, plan)?;
-                    plan.trimmed = plan.trimmed.max(Some(to));
+                    plan.trims = true;
                     plan.effects.push(Effect::Trim { path, to });
                 }
                 Ok(())
@@ -311,26 +312,45 @@ impl State {
         }
     }
 
-    /// Checks that a trim up to `to` may go into one commit with what is planned. A trim that stops
-    /// short of an earlier one takes each key separately, and nobody can write in the meantime.
-    fn fits_singly(&self, log: &Path, to: LogKey, plan: &mut Plan) -> Result<(), Refusal> {
-        let mark = |state: &State| state.committed.mark(log).filter(|mark| *mark > to);
-        if mark(self).is_none() && plan.trimmed <= Some(to) {
+    /// Checks that the trims take no more than [`State::SINGLY`] keys one by one: a trim that stops
+    /// short of an earlier one takes each key separately.
+    ///
+    /// All that was there before the request counts, and all that it puts there, even if another
+    /// step takes that away: to find out what is left would take as long as to do it all.
+    fn fits_singly(&self, plan: &Plan) -> Result<(), Refusal> {
+        // For each log the furthest trim, and the furthest of those that stop short of one.
+        let (mut marks, mut short) = (BTreeMap::new(), BTreeMap::new());
+        for effect in plan.effects.iter().filter(|_| plan.trims) {
+            let Effect::Trim { path: log, to } = effect else { continue };
+            let mark = marks.entry(log).or_insert_with(|| self.committed.mark(log).unwrap_or(*to));
+            if to < mark {
+                let (_, furthest) = short.entry(log.as_str()).or_insert((log, *to));
+                *furthest = (*furthest).max(*to);
+            }
+            *mark = (*mark).max(*to);
+        }
+        if short.is_empty() {
             return Ok(());
         }
-        // Earlier steps may have moved the mark, or put something under these keys.
-        let Plan { effects, singly, tried, .. } = plan;
-        let (trial, done) = &mut **tried.get_or_insert_with(|| Box::new((self.trial(&[]), 0)));
-        trial.attempt(&effects[*done..]);
-        *done = effects.len();
-        let Some(mark) = mark(trial) else { return Ok(()) };
-        *singly += trial.committed.keys_of(log, to).take(SINGLY + 1 - *singly).count();
-        if *singly > SINGLY {
-            let message = format!(
-                "more than {SINGLY} keys that were trimmed before have something under them again: \
-                 a trim up to {mark} takes it all at once"
-            );
-            return Err(Refusal::at(Code::TooManyChanges, log, message));
+        let taken = |above: &str, path: &Path| {
+            short.get(above).is_some_and(|(log, to)| trims(log, *to, path))
+        };
+        let goes = |effect: &&Effect| match effect {
+            Effect::Put { path, .. } => path.prefixes().any(|above| taken(above, path)),
+            _ => false,
+        };
+        let mut keys = plan.effects.iter().filter(goes).count();
+        for (log, to) in short.values() {
+            keys += self.committed.keys_of(log, *to).take(State::SINGLY + 1).count();
+            if keys > State::SINGLY {
+                let message = format!(
+                    "more than {} keys that were trimmed before have something under them again: a \
+                     trim up to {} takes it all at once",
+                    State::SINGLY,
+                    marks[log]
+                );
+                return Err(Refusal::at(Code::TooManyChanges, log, message));
+            }
         }
         Ok(())
     }
