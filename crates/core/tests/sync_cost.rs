@@ -142,8 +142,8 @@ fn a_view_that_sees_nothing_of_a_large_tree_gives_way() {
     }
 }
 
-/// To match a path, each segment of the patterns may be compared with each segment of the path below
-/// the base. So that is what a slot counts for, in a turn and in a `sync`.
+/// To match a path, each segment of the patterns may be compared with each segment of the path
+/// below the base. So that is what a slot counts for, in a turn and in a `sync`.
 #[test]
 fn a_slot_counts_for_as_much_as_its_path_takes_to_match() {
     let _alone = alone();
@@ -194,8 +194,8 @@ fn a_tail_in_logs_within_logs_costs_no_more_turns_than_none() {
     assert!(turns[1] <= turns[0] + turns[0] / 4, "{turns:?} without and with a tail");
 }
 
-/// No turn is longer for that: the feed asks for a snapshot to hold when several rounds have not been
-/// enough.
+/// No turn is longer for that: the feed asks for a snapshot to hold when several rounds have not
+/// been enough.
 #[test]
 fn a_refresh_ends_though_more_is_written_than_its_turns_look_at() {
     let _alone = alone();
