@@ -234,11 +234,6 @@ impl<S: Store> Owner<S> {
                 // All others have the new tree by now, or will have it soon.
                 let gone = batch.before.slots_len().saturating_sub(left);
                 graveyard::let_go(batch.before, gone);
-                // Not at the end, because the save could not finish.
-                if self.store.save_due() && !batch.stop {
-                    // The next batch began with the state at the end of this one.
-                    self.store.save(next.before.clone());
-                }
             }
             Err(error) => {
                 // Log this once: while a disk is full, it happens with each write and many times a
@@ -256,6 +251,12 @@ impl<S: Store> Owner<S> {
                 next.undo(&refusal);
                 next.before = self.state.checkpoint();
             }
+        }
+        // Also after a failure: it may be the log that fills the disk. Not at the end, because the
+        // save could not finish.
+        if self.store.save_due() && !batch.stop {
+            // The next batch began with the state as it is stored.
+            self.store.save(next.before.clone());
         }
         see_off(&batch.left);
         let now = self.now();

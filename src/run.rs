@@ -244,10 +244,12 @@ impl Running {
                 self.server.cut();
             }
         }
-        // The channel is closed if the owner has ended already, and full only while its store
-        // hangs.
-        let _ = self.server.events.try_send(Event::Stop);
-        let ended = timeout_at(deadline.max(Instant::now() + STORE_ENDS), self.wait());
+        let stopped = async {
+            // The channel is closed if the owner has ended already. It may be full for a while.
+            let _ = self.server.events.send(Event::Stop).await;
+            self.wait().await
+        };
+        let ended = timeout_at(deadline.max(Instant::now() + STORE_ENDS), stopped);
         tokio::select! {
             _ = ended => {}
             () = async { sleep_until(enough.await + STORE_ENDS).await }, if !hurries => {}

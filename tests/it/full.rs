@@ -25,6 +25,8 @@ const FULL: &str = "the disk of this test is full";
 #[derive(Clone, Default)]
 struct Filling {
     full: Arc<AtomicBool>,
+    /// Only the log has no room: it is larger than a saved tree.
+    log_full: Arc<AtomicBool>,
     faulty: Arc<AtomicBool>,
     /// How many saved trees have failed on it; `None`: they do not fail.
     trees: Option<Arc<AtomicUsize>>,
@@ -36,9 +38,11 @@ impl Filling {
         Arc::new(Watched::new(disk, self.clone()))
     }
 
-    fn room(&self) -> io::Result<()> {
+    fn room(&self, name: &str) -> io::Result<()> {
         assert!(!self.faulty.load(Ordering::Relaxed), "a fault of this test");
-        match self.full.load(Ordering::Relaxed) {
+        let is_log = name.starts_with("log") || name == "new.tmp";
+        let log_full = self.log_full.load(Ordering::Relaxed) && is_log;
+        match log_full || self.full.load(Ordering::Relaxed) {
             true => Err(io::Error::new(ErrorKind::StorageFull, FULL)),
             false => Ok(()),
         }
@@ -47,7 +51,7 @@ impl Filling {
 
 impl Watch for Filling {
     fn creates(&self, name: &str) -> io::Result<()> {
-        self.room()?;
+        self.room(name)?;
         if let Some(trees) = self.trees.as_ref().filter(|_| name == "tree.tmp") {
             // The first one panics.
             assert!(trees.fetch_add(1, Ordering::Relaxed) > 0, "a fault of this test");
@@ -56,8 +60,8 @@ impl Watch for Filling {
         Ok(())
     }
 
-    fn writes(&self, _name: &str, _bytes: usize) -> io::Result<()> {
-        self.room()
+    fn writes(&self, name: &str, _bytes: usize) -> io::Result<()> {
+        self.room(name)
     }
 }
 
@@ -173,6 +177,33 @@ async fn a_tree_that_cannot_be_saved_is_told_of_once() {
     }
     broker.shutdown().await;
     assert_eq!(logs::with(directory.file("tree.tmp").to_str().unwrap()), 1);
+}
+
+/// A writer that tries again and again does not prevent it.
+#[tokio::test]
+async fn on_a_disk_that_the_log_has_filled_the_tree_is_saved_in_its_place() {
+    let directory = Directory::new("log-full");
+    let filling = Filling::default();
+    let log_full = filling.log_full.clone();
+    let disk = filling.disk(&directory);
+    let keys = config("log_file_bytes = 4096");
+    let broker = Broker::start_from(keys, disk, Hooks::default()).await.unwrap();
+    let mut wire = Wire::open(broker.addr()).await;
+    let files = |what: &str| {
+        let files = std::fs::read_dir(&directory.0).unwrap();
+        let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with(what)).count()
+    };
+    while files("log-") < 4 {
+        assert_eq!(put(&mut wire, "/a").await["op"], "done");
+    }
+    log_full.store(true, Ordering::Relaxed);
+    let began = Instant::now();
+    while files("tree-") == 0 {
+        assert!(began.elapsed() < PATIENCE, "the tree is not saved");
+        put(&mut wire, "/a").await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { open, readFile, readlink, realpath, rename, stat, unlink } from 'node:fs/promises';
-import { basename, dirname, join, resolve } from 'node:path';
+import { basename, dirname, isAbsolute, join, resolve } from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
 import { threadId } from 'node:worker_threads';
 import { OnetreeError } from './errors.js';
@@ -140,7 +140,8 @@ async function fileOf(path) {
     const folder = await realpath(dirname(path)).catch(() => resolve(dirname(path)));
     const missing = /** @type {any} */ (error).code === 'ENOENT';
     const to = missing ? await readlink(path).catch(() => undefined) : undefined;
-    return to === undefined ? join(folder, basename(path)) : fileOf(resolve(folder, to));
+    // Neither `resolve` nor `join`: what is before a `..` may be a link, too.
+    return to === undefined ? join(folder, basename(path)) : fileOf(isAbsolute(to) ? to : `${folder}/${to}`);
   }
 }
 

@@ -212,7 +212,11 @@ impl Driver {
                     self.command(command);
                 }
             }
-            () = tokio::time::sleep_until(deadline) => self.handle_time(),
+            // Only if it was overdue before this wait, too: the runtime wakes a process that was
+            // stopped without a look at its sockets. So the next wait looks once more.
+            () = tokio::time::sleep_until(deadline) => if self.due.is_some() {
+                self.handle_time();
+            },
         }
     }
 
