@@ -497,17 +497,15 @@ impl Engine {
     }
 }
 
-/// For a start on a full disk: saves the tree to replace the log before it, if the tree belongs to
-/// the history that goes on. Returns the `error` if that does not help.
+/// For a start on a full disk: saves the tree to replace the log before it. Returns the `error` if
+/// that does not help.
 fn make_room(
     storage: &dyn Storage,
     (epoch, key): (Epoch, DigestKey),
     state: &State,
     error: io::Error,
 ) -> io::Result<()> {
-    let history = History::read(storage).ok().flatten();
-    let goes_on = history.is_some_and(|history| history.epoch == epoch);
-    if !storage::is_full(&error) || !goes_on {
+    if !storage::is_full(&error) {
         return Err(error);
     }
     let saved = tree::write(storage, epoch, key, &state.checkpoint(), |_| Ok(()));
