@@ -29,8 +29,6 @@ struct Plan {
     growth: (u64, u64),
     /// The number of puts of entries that the session owns.
     owned: u64,
-    /// Whether a step is a trim.
-    trims: bool,
 }
 
 impl State {
@@ -304,7 +302,6 @@ impl State {
                     return Err(Refusal::at(Code::LogKey, &path, message));
                 }
                 if !first || self.committed.has_entries_up_to(&path, to) {
-                    plan.trims = true;
                     plan.effects.push(Effect::Trim { path, to });
                 }
                 Ok(())
@@ -320,7 +317,7 @@ impl State {
     fn fits_singly(&self, plan: &Plan) -> Result<(), Refusal> {
         // For each log the furthest trim, and the furthest of those that stop short of one.
         let (mut marks, mut short) = (BTreeMap::new(), BTreeMap::new());
-        for effect in plan.effects.iter().filter(|_| plan.trims) {
+        for effect in &plan.effects {
             let Effect::Trim { path: log, to } = effect else { continue };
             let mark = marks.entry(log).or_insert_with(|| self.committed.mark(log).unwrap_or(*to));
             if to < mark {
