@@ -492,6 +492,7 @@ mod tests {
         assert!(due.as_mut().poll(&mut context).is_pending());
         assert!(due.as_mut().poll(&mut context).is_ready());
     }
+
     fn put(path: &str, ttl_ms: Option<u64>) -> Request {
         let (path, value) = (Path::parse(path).unwrap(), Value::text("x"));
         let changes = vec![Do::Put { path, value, ttl_ms, ephemeral: ttl_ms.is_none() }];

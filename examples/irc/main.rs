@@ -100,7 +100,9 @@ fn build() -> Result<PathBuf, String> {
     let profile = example.parent().and_then(Path::parent).ok_or("run this with cargo")?;
     if let Some(cargo) = std::env::var_os("CARGO") {
         let mut build = Command::new(cargo);
-        eprintln!("building the program that one of the mirrors is (the first time takes minutes)");
+        eprintln!(
+            "building `onetree`, which keeps one of the mirrors (the first build takes minutes)"
+        );
         build.args(["build", "--bin", "onetree"]);
         if !cfg!(debug_assertions) {
             build.arg("--release");
