@@ -16,7 +16,7 @@ use onetree_protocol::frame::{ErrorFrame, Signal};
 use onetree_protocol::{Code, Codec, Name, Revision, ServerFrame};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::error::SendError;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::Server;
@@ -105,6 +105,9 @@ pub(super) struct Connection {
     pub(super) logged: Vec<&'static str>,
     /// Whether the feed has something to do apart from intervals.
     pub(super) catching_up: bool,
+    /// The turn that the feed waits for, because its last one took long. Until then the connection
+    /// does everything else.
+    pub(super) next_turn: Option<NextTurn>,
     /// Whether other tasks may write in its place, see [`Outbox::rest`].
     resting: bool,
     pub(super) hold: Hold,
@@ -133,6 +136,9 @@ pub(super) enum Hold {
 /// An event on its way into the owner's queue. It keeps its place among those that wait for room
 /// there, whatever the connection does meanwhile.
 pub(super) type HandOver = Pin<Box<dyn Future<Output = Result<(), SendError<Event>>> + Send>>;
+
+/// A permit on its way, see [`one_turn_more`]. It keeps its place as a [`HandOver`] does.
+type NextTurn = Pin<Box<dyn Future<Output = Option<OwnedSemaphorePermit>> + Send>>;
 
 /// A `sync` request.
 pub(super) struct Asked {
@@ -164,8 +170,8 @@ async fn wait(waited: &mut bool, resting: &mut bool, outbox: &Outbox, rest: Opti
 }
 
 /// Takes a permit to continue; then tasks that have just been woken have their turn.
-async fn one_turn_more(turns: &Semaphore) -> Option<SemaphorePermit<'_>> {
-    let turn = turns.acquire().await;
+async fn one_turn_more(turns: Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    let turn = turns.acquire_owned().await;
     tokio::task::yield_now().await;
     // The semaphore is never closed.
     turn.ok()
@@ -254,6 +260,7 @@ impl Connection {
             bad_frames: 0,
             logged: Vec::new(),
             catching_up: false,
+            next_turn: None,
             resting: false,
             hold: Hold::No,
             timers,
@@ -316,7 +323,7 @@ impl Connection {
         let server = self.server.clone();
         let mut turn = Instant::now();
         let mut waited = false;
-        let mut turn_more = None;
+        let mut permit = None;
         loop {
             self.rouse();
             let mut now = Instant::now();
@@ -354,7 +361,10 @@ impl Connection {
             if full && self.catching_up {
                 server.writing.give_way(server.shared.published.load().rev());
             }
-            drop(turn_more.take());
+            drop(permit.take());
+            if long {
+                self.next_turn = Some(Box::pin(one_turn_more(server.turns.clone())));
+            }
             let unsettled = self.unsettled.unwrap_or_default();
             let rest = Some(&self.feed).filter(|_| !again && self.may_rest());
             tokio::select! {
@@ -389,8 +399,9 @@ impl Connection {
                 () = server.shared.settles(unsettled), if self.unsettled.is_some() && self.writer.has_room() => {}
                 () = &mut sleep => {}
                 () = tokio::task::yield_now(), if again && !long => {}
-                more = async { Box::pin(one_turn_more(&server.turns)).await }, if long => {
-                    turn_more = more;
+                Some(turn) = async { Some(self.next_turn.as_mut()?.await) } => {
+                    self.next_turn = None;
+                    permit = turn;
                 }
                 () = wait(&mut waited, &mut self.resting, &self.mailbox.outbox, rest) => {}
             }
@@ -480,8 +491,8 @@ impl Connection {
             Hold::Until { at, .. } => Some(at),
             Hold::No | Hold::Spent => None,
         };
-        // While nothing can be written, the end of an interval changes nothing.
-        let feed_at = feed_at.filter(|_| self.writer.has_room());
+        // While nothing can be written, or the feed waits, the end of an interval changes nothing.
+        let feed_at = feed_at.filter(|_| self.writer.has_room() && self.next_turn.is_none());
         [feed_at, hold_at].into_iter().flatten().fold(ping_at.min(heartbeat_at), Instant::min)
     }
 
@@ -536,63 +547,4 @@ impl Connection {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::pin::pin;
-
-    use onetree_core::{Settings, State};
-    use onetree_protocol::{DigestKey, Epoch};
-    use tokio::net::TcpListener;
-    use tokio::sync::mpsc;
-
-    use super::*;
-    use crate::broker::Shared;
-    use crate::config::Config;
-    use crate::fanout::Fanout;
-    use crate::server::{ENVELOPE, sessions};
-
-    /// A server that has a queue for one event, whose other end the test has.
-    fn server(addr: SocketAddr) -> (Arc<Server>, mpsc::Receiver<Event>) {
-        let config = Config::default();
-        let (bounds, retention) = (config.bounds(), config.retention_rules());
-        let settings = Settings { epoch: Epoch(1), digest_key: DigestKey(1), bounds, retention };
-        let fanout = Fanout::new(config.frame_bytes as usize, ENVELOPE);
-        let shared = Shared::new(State::new(settings).snapshot(), fanout, Arc::default());
-        let (events, queue) = mpsc::channel(1);
-        (Arc::new(Server::new(config, Arc::new(shared), events, addr)), queue)
-    }
-
-    #[tokio::test]
-    async fn who_waits_for_the_owner_keeps_its_place_whatever_it_is_told() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let addr = listener.local_addr().unwrap();
-        let _client = TcpStream::connect(addr).await.unwrap();
-        let (socket, peer) = listener.accept().await.unwrap();
-        let (server, mut queue) = server(addr);
-        let (read, agent, codec) = (Bytes::new(), None, Codec::Json);
-        let arrival = Arrival { socket, read, peer, agent, codec, place: None, socket_place: None };
-        let mut connection = Connection::new(server.clone(), arrival);
-        connection.enter();
-        // The queue is full: its goodbye waits.
-        server.events.try_send(Event::Tick).unwrap();
-        connection.session = Name::parse("s");
-        connection.leaving = Some(1);
-        assert!(connection.end_session().is_ok());
-        let _life = tokio::spawn(async move { connection.live().await });
-        let is_told = || sessions::sessions(&server, sessions::Page::parse(None).unwrap());
-        assert!(is_told().await.is_some());
-        // Another comes behind it, and there is room for one of them.
-        let mut other = pin!(server.events.reserve());
-        assert!((&mut other).now_or_never().is_none());
-        assert!(is_told().await.is_some());
-        assert!(matches!(queue.recv().await, Some(Event::Tick)));
-        assert!((&mut other).now_or_never().is_none(), "who came behind it is before it");
-        assert!(matches!(queue.recv().await, Some(Event::End { .. })));
-    }
-
-    #[tokio::test]
-    async fn a_fault_ends_a_connection_as_anything_else_does() {
-        let ending = or_internal(async { panic!("on purpose") }).await;
-        assert!(matches!(ending, Ending::Refused { code: Code::Internal, .. }), "{ending:?}");
-        assert!(matches!(or_internal(async { Ending::Cut }).await, Ending::Cut));
-    }
-}
+mod tests;

@@ -34,7 +34,7 @@ impl Connection {
             }
             self.send_sync();
             let live = self.feed.takes_live() && self.send_live(LIVE_TURN_BYTES, Revision::MAX).1;
-            let step = self.step();
+            let step = self.next_turn.is_none() && self.step();
             if !live && !step {
                 return false;
             }

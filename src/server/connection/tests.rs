@@ -1,0 +1,110 @@
+//! A connection without a client that speaks.
+
+use std::pin::pin;
+
+use onetree_core::{Request, Settings, State, Time};
+use onetree_protocol::frame::{Do, Mode, Sub};
+use onetree_protocol::{DigestKey, Epoch, Path, Pattern, Value, View};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+use super::*;
+use crate::broker::Shared;
+use crate::config::Config;
+use crate::fanout::Fanout;
+use crate::server::{ENVELOPE, sessions};
+
+/// A connection to a server that has a queue for one event.
+struct Arrived {
+    connection: Connection,
+    client: TcpStream,
+    server: Arc<Server>,
+    queue: mpsc::Receiver<Event>,
+}
+
+async fn arrive(tree: &[Request]) -> Arrived {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let client = TcpStream::connect(addr).await.unwrap();
+    let (socket, peer) = listener.accept().await.unwrap();
+    let config = Config::default();
+    let (bounds, retention) = (config.bounds(), config.retention_rules());
+    let settings = Settings { epoch: Epoch(1), digest_key: DigestKey(1), bounds, retention };
+    let mut state = State::new(settings);
+    for request in tree {
+        state.write(Time(0), &Author::default(), request).answer.unwrap();
+    }
+    let fanout = Fanout::new(config.frame_bytes as usize, ENVELOPE);
+    let shared = Shared::new(state.snapshot(), fanout, Arc::default());
+    let (events, queue) = mpsc::channel(1);
+    let server = Arc::new(Server::new(config, Arc::new(shared), events, addr));
+    let (read, agent, codec) = (Bytes::new(), None, Codec::Json);
+    let arrival = Arrival { socket, read, peer, agent, codec, place: None, socket_place: None };
+    let connection = Connection::new(server.clone(), arrival);
+    connection.enter();
+    Arrived { connection, client, server, queue }
+}
+
+/// Asks all connections who they are, and waits until they have told.
+async fn ask_all(server: &Server) {
+    assert!(sessions::sessions(server, sessions::Page::parse(None).unwrap()).await.is_some());
+}
+
+#[tokio::test]
+async fn who_waits_for_the_owner_keeps_its_place_whatever_it_is_told() {
+    let Arrived { mut connection, client: _client, server, mut queue } = arrive(&[]).await;
+    // The queue is full: its goodbye waits.
+    server.events.try_send(Event::Tick).unwrap();
+    connection.session = Name::parse("s");
+    connection.leaving = Some(1);
+    assert!(connection.end_session().is_ok());
+    let _life = tokio::spawn(async move { connection.live().await });
+    ask_all(&server).await;
+    // Another comes behind it, and there is room for one of them.
+    let mut other = pin!(server.events.reserve());
+    assert!((&mut other).now_or_never().is_none());
+    ask_all(&server).await;
+    assert!(matches!(queue.recv().await, Some(Event::Tick)));
+    assert!((&mut other).now_or_never().is_none(), "who came behind it is before it");
+    assert!(matches!(queue.recv().await, Some(Event::End { .. })));
+}
+
+#[tokio::test]
+async fn who_walks_waits_for_its_turn_whatever_it_is_told() {
+    // It sees none of 50,000 entries, and has to look at each.
+    let put = |n| {
+        let path = Path::parse(&format!("/t/{n}")).unwrap();
+        Do::Put { path, value: Value::json("0"), ttl_ms: None, ephemeral: false }
+    };
+    let puts = |from| (from..from + 1_000).map(put).collect();
+    let tree = (0..50).map(|part| Request { changes: puts(part * 1_000), ..Request::default() });
+    let tree: Vec<_> = tree.collect();
+    let Arrived { mut connection, client, server, queue: _queue } = arrive(&tree).await;
+    let patterns = vec![Pattern::parse("*/none").unwrap()];
+    let view = View { patterns, ..View::tree(Path::root()) };
+    let (cookie, mode) = (None, Mode::Stay);
+    let (signals, every_ms, copy) = (false, 0, false);
+    connection.subscribe(&Sub { id: 1, sub: 1, view, cookie, mode, signals, every_ms, copy });
+    let all = server.turns.available_permits();
+    let turns = server.turns.clone().acquire_many_owned(all as u32).await;
+    let _life = tokio::spawn(async move { connection.live().await });
+    for _ in 0..500 {
+        ask_all(&server).await;
+    }
+    let mut said = vec![0; 4096];
+    let is_fresh = |said: &[u8]| said.windows(7).any(|word| word == b"\"fresh\"");
+    let read = client.try_read(&mut said).unwrap();
+    assert!(!is_fresh(&said[..read]), "it has walked on without a turn");
+    drop(turns);
+    while !is_fresh(&said) {
+        client.readable().await.unwrap();
+        let _ = client.try_read(&mut said);
+    }
+}
+
+#[tokio::test]
+async fn a_fault_ends_a_connection_as_anything_else_does() {
+    let ending = or_internal(async { panic!("on purpose") }).await;
+    assert!(matches!(ending, Ending::Refused { code: Code::Internal, .. }), "{ending:?}");
+    assert!(matches!(or_internal(async { Ending::Cut }).await, Ending::Cut));
+}
