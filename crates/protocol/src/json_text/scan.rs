@@ -1,6 +1,6 @@
 //! A fast check of JSON in the form that most clients write, in one pass.
 //!
-//! That form is: strings without escapes, numbers of few digits without an exponent, no white space
+//! That form is: strings without escapes, numbers without an exponent, no white space
 //! except single spaces, few keys in an object. For anything else, and for anything wrong, the
 //! functions here return nothing; the library then reads the text, and says what is wrong.
 //!
@@ -16,8 +16,9 @@ use super::check_long;
 /// hashing for so few. Larger objects are left to the library here, which uses a set.
 pub(super) const FEW_KEYS: usize = 16;
 
-/// Any number of at most this many bytes is in a double's range.
-const NUMBER_BYTES: usize = 16;
+/// Any number with at most this many digits in front of its point, and no exponent, is in the range
+/// of a double.
+const WHOLE_DIGITS: usize = 308;
 
 /// Returns true if all of `text` is one value, nested at most `depth` deep. If the result is false,
 /// `text` may still be a value.
@@ -148,7 +149,6 @@ impl<'a> Scan<'a> {
     }
 
     fn number(&mut self) -> Option<()> {
-        let start = self.at;
         self.takes(b'-');
         let zero = self.byte()? == b'0';
         let whole = self.digits()?;
@@ -159,7 +159,7 @@ impl<'a> Scan<'a> {
             self.digits()?;
         }
         // If an exponent follows, the caller finds it in place of what it expects, and fails.
-        (self.at - start <= NUMBER_BYTES).then_some(())
+        (whole <= WHOLE_DIGITS).then_some(())
     }
 
     /// Returns how many digits there are; at least one.
@@ -214,4 +214,22 @@ pub(crate) fn is(name: &str, other: &str) -> bool {
     name.len() == other.len()
         && name.as_bytes().first() == other.as_bytes().first()
         && name == other
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_numbers_are_left_to_the_library_when_they_may_be_beyond_a_double() {
+        let nines = "9".repeat(WHOLE_DIGITS);
+        for sure in [nines.clone(), format!("-{nines}.{nines}"), format!("0.{nines}{nines}")] {
+            assert!(is_value(&sure, 0) && check_long(&sure, 0).is_ok(), "{sure}");
+        }
+        for unsure in [format!("9{nines}"), format!("1{}", "0".repeat(WHOLE_DIGITS))] {
+            assert!(!is_value(&unsure, 0), "{unsure}");
+        }
+        assert!(check_long(&format!("1{}", "0".repeat(WHOLE_DIGITS)), 0).is_ok());
+        assert!(check_long(&format!("2{}", "0".repeat(WHOLE_DIGITS)), 0).is_err());
+    }
 }
