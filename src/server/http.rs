@@ -74,6 +74,8 @@ pub(super) async fn serve(
         .timer(TokioTimer::new())
         .header_read_timeout(timeout)
         .max_buf_size(HEAD_BYTES)
+        // A client may end its sending side behind a request, and still wait for the answer.
+        .half_close(true)
         .serve_connection(TokioIo::new(Socket::new(socket, timeout)), service)
         .with_upgrades();
     let mut served = std::pin::pin!(served);
@@ -115,6 +117,9 @@ fn said_nothing(peer: SocketAddr) {
 async fn route(place: &Place, request: Request<Incoming>) -> Reply {
     let headers = request.headers();
     let refuse = |status, why: &str| refuse(place, headers, status, why);
+    if let Err(why) = origin::names_one(headers, request.uri()) {
+        return refuse(StatusCode::BAD_REQUEST, why);
+    }
     let path = request.uri().path();
     let page = path.strip_prefix("/console");
     let known = matches!(path, "/" | "/healthz" | "/v1/sync" | "/v1/stats" | "/v1/sessions");

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use hyper::Uri;
 use hyper::header::{self, HeaderMap};
 
 use super::answer::{echoed, value};
@@ -44,6 +45,26 @@ pub(super) fn admits(
         // Following a link shows the page to its user, and to nobody else.
         Some(_) if headers.get("sec-fetch-mode").is_some_and(|mode| mode == "navigate") => Ok(()),
         Some(_) => Err("pages of other sites may not ask this".to_owned()),
+    }
+}
+
+/// Checks that a request names at most one host and one origin. If it named several, the broker
+/// might go by one and a proxy in front of it by another (RFC 9112, 3.2). An error says which.
+pub(super) fn names_one(headers: &HeaderMap, target: &Uri) -> Result<(), &'static str> {
+    let several = |name| headers.get_all(name).iter().nth(1).is_some();
+    if several(header::HOST) {
+        return Err("several host headers");
+    }
+    if several(header::ORIGIN) {
+        return Err("several origin headers");
+    }
+    let host = headers.get(header::HOST).map(|host| host.as_bytes());
+    let is_host = |name: &str| host.is_some_and(|host| host.eq_ignore_ascii_case(name.as_bytes()));
+    match target.authority() {
+        Some(name) if !is_host(name.as_str()) => {
+            Err("the target names another host than host does")
+        }
+        _ => Ok(()),
     }
 }
 
@@ -130,6 +151,36 @@ mod tests {
             &[own, ("sec-fetch-site", "same-site"), ("sec-fetch-mode", "no-cors")],
         ] {
             assert!(check(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_request_names_one_host_and_one_origin() {
+        let check = |list: &[(&'static str, &str)], target: &'static str| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in list {
+                headers.append(*name, value.parse().unwrap());
+            }
+            names_one(&headers, &Uri::from_static(target))
+        };
+        let own = ("host", "127.0.0.1:7400");
+        for (good, target) in [
+            (&[][..], "/healthz"),
+            (&[own], "/healthz"),
+            (&[own, ("origin", "null")], "/healthz"),
+            (&[own], "http://127.0.0.1:7400/healthz"),
+            (&[("host", "A.example")], "http://a.example/healthz"),
+        ] {
+            assert_eq!(check(good, target), Ok(()), "{good:?}");
+        }
+        for (bad, target) in [
+            (&[own, own][..], "/healthz"),
+            (&[own, ("host", "evil.example")], "/healthz"),
+            (&[own, ("origin", "null"), ("origin", "http://a.example")], "/healthz"),
+            (&[own], "http://evil.example/healthz"),
+            (&[], "http://127.0.0.1:7400/healthz"),
+        ] {
+            assert!(check(bad, target).is_err(), "{bad:?}");
         }
     }
 

@@ -3,7 +3,7 @@
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
-use hyper::{Request, Response, StatusCode};
+use hyper::{Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
 use onetree_protocol::Codec;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -25,8 +25,11 @@ pub(super) fn upgrade(place: &Place, mut request: Request<Incoming>) -> Reply {
     let refuse = |status, message: &str| refuse(place, headers, status, message);
     if !(has(headers, header::CONNECTION, "upgrade") && has(headers, header::UPGRADE, "websocket"))
         || value(headers, header::SEC_WEBSOCKET_VERSION) != Some("13")
+        // Older versions cannot upgrade (RFC 9110, 7.8).
+        || request.version() < Version::HTTP_11
     {
-        let mut reply = refuse(StatusCode::UPGRADE_REQUIRED, "this is a WebSocket, version 13");
+        let message = "this is a WebSocket, version 13, and needs HTTP/1.1";
+        let mut reply = refuse(StatusCode::UPGRADE_REQUIRED, message);
         reply.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         let version = HeaderValue::from_static("13");
         reply.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, version);

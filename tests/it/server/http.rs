@@ -60,6 +60,8 @@ async fn garbage_instead_of_an_upgrade_is_refused_and_logged_once() {
         (b"POST /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".to_vec(), 405),
         (b"PUT /v1/sync HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".to_vec(), 405),
         (b"HEAD /v1/sync HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".to_vec(), 405),
+        (b"GET /healthz HTTP/1.1\r\nhost: x\r\nhost: y\r\nconnection: close\r\n\r\n".to_vec(), 400),
+        (b"GET http://y/healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".to_vec(), 400),
     ] {
         let answer = http(addr, &said).await;
         assert!(answer.text.starts_with(&format!("HTTP/1.1 {status}")), "{}", answer.text);
@@ -130,6 +132,34 @@ async fn a_probe_may_ask_for_the_head_alone() {
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     assert!(head.starts_with("HTTP/1.1 200") && body.is_empty(), "{answer}");
     assert!(head.contains("content-length: ") && !head.contains("content-length: 0"), "{head}");
+}
+
+/// The store takes 100 ms, and the health check waits for it: so the end of what it sends arrives
+/// before its answer is made.
+#[tokio::test]
+async fn who_ends_its_sending_side_behind_a_request_is_answered() {
+    let store = MemoryStore::new();
+    let broker = broker_on("", store.clone()).await;
+    store.delay(Duration::from_millis(100));
+    let mut wire = Wire::open(broker.addr()).await;
+    wire.send(json!({"op": "put", "id": 1, "path": "/a", "json": 1})).await;
+    let (mut stream, _) = socket(broker.addr()).await.unwrap();
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn an_upgrade_needs_a_version_of_http_that_has_upgrades() {
+    let broker = broker("").await;
+    let said = "GET /v1/sync HTTP/1.0\r\nhost: x\r\nconnection: upgrade\r\n\
+                upgrade: websocket\r\nsec-websocket-version: 13\r\n\
+                sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\
+                sec-websocket-protocol: onetree.v1.json\r\n\r\n";
+    let answer = http(broker.addr(), said.as_bytes()).await.text;
+    assert!(answer.contains(" 426 ") && answer.contains("needs HTTP/1.1"), "{answer}");
 }
 
 #[tokio::test]
