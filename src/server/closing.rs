@@ -37,6 +37,7 @@ impl Connection {
         }
         // Free what the connection held before the client answers the close.
         self.hold = super::connection::Hold::No;
+        self.next_turn = None;
         self.feed = onetree_core::Feed::new(onetree_core::FeedLimits::default());
         self.count();
         // The owner's queue may have had no room for an event, for example for the end of a

@@ -362,13 +362,19 @@ impl Connection {
                 server.writing.give_way(server.shared.published.load().rev());
             }
             drop(permit.take());
-            if long {
+            if long && self.next_turn.is_none() {
                 self.next_turn = Some(Box::pin(one_turn_more(server.turns.clone())));
             }
             let unsettled = self.unsettled.unwrap_or_default();
             let rest = Some(&self.feed).filter(|_| !again && self.may_rest());
             tokio::select! {
                 biased;
+                // First, so that a turn that is given to this one does not stay unused. It takes at
+                // least two polls, so everything else is looked at in between.
+                Some(turn) = async { Some(self.next_turn.as_mut()?.await) } => {
+                    self.next_turn = None;
+                    permit = turn;
+                }
                 message = self.reader.next(), if self.reads() => {
                     self.rouse();
                     let ending = self.handle_messages(message);
@@ -398,11 +404,7 @@ impl Connection {
                 }
                 () = server.shared.settles(unsettled), if self.unsettled.is_some() && self.writer.has_room() => {}
                 () = &mut sleep => {}
-                () = tokio::task::yield_now(), if again && !long => {}
-                Some(turn) = async { Some(self.next_turn.as_mut()?.await) } => {
-                    self.next_turn = None;
-                    permit = turn;
-                }
+                () = tokio::task::yield_now(), if again => {}
                 () = wait(&mut waited, &mut self.resting, &self.mailbox.outbox, rest) => {}
             }
         }
@@ -526,9 +528,9 @@ impl Connection {
         }
         if matches!(self.hold, Hold::Until { at, .. } if at <= now) {
             self.hold = Hold::Spent;
-            if !self.writer.has_room() {
-                // The client does not read: make one piece more than there is room for, so that the
-                // snapshot is released.
+            if !self.writer.has_room() || self.next_turn.is_some() {
+                // The client does not read, or the feed waits: make one piece more than there is
+                // room for, or out of turn, so that the snapshot is released.
                 self.step();
             }
         }

@@ -34,7 +34,11 @@ impl Connection {
             }
             self.send_sync();
             let live = self.feed.takes_live() && self.send_live(LIVE_TURN_BYTES, Revision::MAX).1;
-            let step = self.next_turn.is_none() && self.step();
+            let step = match self.next_turn {
+                None => self.step(),
+                // What the feed has made already goes on: live frames wait for it.
+                Some(_) => self.feed.next_ready().map(|step| self.carry_out(step)).is_some(),
+            };
             if !live && !step {
                 return false;
             }
@@ -166,8 +170,26 @@ impl Connection {
         let started = self.server.started;
         let now = Time(started.elapsed().as_millis() as u64);
         match self.feed.poll(now, || shared.latest(), hold) {
-            Some(Step::Frame(frame)) => {
+            Some(step) => {
                 self.catching_up = true;
+                self.carry_out(step);
+                true
+            }
+            None => {
+                self.catching_up = false;
+                self.hold = Hold::No;
+                let due = self.feed.next_due();
+                self.timers.feed_at =
+                    due.map(|due| (started + Duration::from_millis(due.0)).into());
+                false
+            }
+        }
+    }
+
+    /// Does what a step of the feed says.
+    fn carry_out(&mut self, step: Step) {
+        match step {
+            Step::Frame(frame) => {
                 if matches!(&frame, ServerFrame::Refresh(refresh) if refresh.why == Reason::Future)
                 {
                     self.log_once(
@@ -177,28 +199,16 @@ impl Connection {
                 }
                 self.send(&frame);
             }
-            Some(Step::Counted(sync)) => {
-                self.catching_up = true;
-                self.answer_asked(&sync, true);
-            }
-            Some(Step::Register(interest)) => {
-                let view = shared.fanout.register(&self.subscriber, &interest);
+            Step::Counted(sync) => self.answer_asked(&sync, true),
+            Step::Register(interest) => {
+                let view = self.server.shared.fanout.register(&self.subscriber, &interest);
                 self.feed.share(interest.sub, &view);
             }
-            Some(Step::Unregister(interest)) => {
-                shared.fanout.unregister(&self.subscriber, &interest);
+            Step::Unregister(interest) => {
+                self.server.shared.fanout.unregister(&self.subscriber, &interest);
             }
-            Some(Step::Pause) => self.catching_up = true,
-            None => {
-                self.catching_up = false;
-                self.hold = Hold::No;
-                let due = self.feed.next_due();
-                self.timers.feed_at =
-                    due.map(|due| (started + Duration::from_millis(due.0)).into());
-                return false;
-            }
+            Step::Pause => {}
         }
-        true
     }
 
     /// Whether a refresh may hold its snapshot. The broker has a limited number of permits for

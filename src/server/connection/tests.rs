@@ -5,6 +5,7 @@ use std::pin::pin;
 use onetree_core::{Request, Settings, State, Time};
 use onetree_protocol::frame::{Do, Mode, Sub};
 use onetree_protocol::{DigestKey, Epoch, Path, Pattern, Value, View};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
@@ -69,30 +70,43 @@ async fn who_waits_for_the_owner_keeps_its_place_whatever_it_is_told() {
     assert!(matches!(queue.recv().await, Some(Event::End { .. })));
 }
 
-#[tokio::test]
-async fn who_walks_waits_for_its_turn_whatever_it_is_told() {
-    // It sees none of 50,000 entries, and has to look at each.
+/// A connection whose subscription sees none of 50,000 entries, and has to look at each.
+async fn walker() -> Arrived {
     let put = |n| {
         let path = Path::parse(&format!("/t/{n}")).unwrap();
         Do::Put { path, value: Value::json("0"), ttl_ms: None, ephemeral: false }
     };
     let puts = |from| (from..from + 1_000).map(put).collect();
     let tree = (0..50).map(|part| Request { changes: puts(part * 1_000), ..Request::default() });
-    let tree: Vec<_> = tree.collect();
-    let Arrived { mut connection, client, server, queue: _queue } = arrive(&tree).await;
+    let mut arrived = arrive(&tree.collect::<Vec<_>>()).await;
     let patterns = vec![Pattern::parse("*/none").unwrap()];
     let view = View { patterns, ..View::tree(Path::root()) };
     let (cookie, mode) = (None, Mode::Stay);
     let (signals, every_ms, copy) = (false, 0, false);
-    connection.subscribe(&Sub { id: 1, sub: 1, view, cookie, mode, signals, every_ms, copy });
-    let all = server.turns.available_permits();
-    let turns = server.turns.clone().acquire_many_owned(all as u32).await;
+    let sub = Sub { id: 1, sub: 1, view, cookie, mode, signals, every_ms, copy };
+    arrived.connection.subscribe(&sub);
+    arrived
+}
+
+/// Takes all turns there are.
+async fn take_turns(server: &Server) -> OwnedSemaphorePermit {
+    let all = tokio::runtime::Handle::current().metrics().num_workers();
+    server.turns.clone().acquire_many_owned(all as u32).await.unwrap()
+}
+
+fn is_fresh(said: &[u8]) -> bool {
+    said.windows(7).any(|word| word == b"\"fresh\"")
+}
+
+#[tokio::test]
+async fn who_walks_waits_for_its_turn_whatever_it_is_told() {
+    let Arrived { mut connection, client, server, queue: _queue } = walker().await;
+    let turns = take_turns(&server).await;
     let _life = tokio::spawn(async move { connection.live().await });
     for _ in 0..500 {
         ask_all(&server).await;
     }
     let mut said = vec![0; 4096];
-    let is_fresh = |said: &[u8]| said.windows(7).any(|word| word == b"\"fresh\"");
     let read = client.try_read(&mut said).unwrap();
     assert!(!is_fresh(&said[..read]), "it has walked on without a turn");
     drop(turns);
@@ -100,6 +114,50 @@ async fn who_walks_waits_for_its_turn_whatever_it_is_told() {
         client.readable().await.unwrap();
         let _ = client.try_read(&mut said);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_sends_without_pause_uses_the_turn_that_it_is_given() {
+    let Arrived { mut connection, client, server, queue: _queue } = walker().await;
+    let turns = take_turns(&server).await;
+    let (mut reads, mut writes) = client.into_split();
+    let text = br#"{"op":"signal","path":"/s","json":0}"#;
+    // A masked text message, whose mask changes nothing.
+    let signal = [&[0x81, 0x80 | text.len() as u8, 0, 0, 0, 0][..], text].concat().repeat(10_000);
+    let floods = tokio::spawn(async move { while writes.write_all(&signal).await.is_ok() {} });
+    let life = tokio::spawn(async move { connection.live().await });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    drop(turns);
+    let mut said = Vec::new();
+    while !is_fresh(&said) {
+        let read = tokio::time::timeout(Duration::from_secs(20), reads.read_buf(&mut said)).await;
+        assert!(read.expect("it does not walk on").unwrap() > 0);
+    }
+    drop(take_turns(&server).await);
+    floods.abort();
+    life.abort();
+}
+
+/// As when the disk hangs: its owner cannot be told that it is gone.
+#[tokio::test]
+async fn who_ends_gives_up_its_place_among_those_that_walk() {
+    let Arrived { mut connection, client: _client, server, queue: _queue } = walker().await;
+    let turns = take_turns(&server).await;
+    connection.session = Name::parse("s");
+    server.events.try_send(Event::Tick).unwrap();
+    let mailbox = connection.mailbox.clone();
+    let _life = tokio::spawn(async move {
+        let ending = connection.live().await;
+        connection.close(ending).await;
+    });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    mailbox.order(Order::SessionTaken);
+    while !server.mailboxes.is_empty() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    drop(turns);
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    drop(tokio::time::timeout(Duration::from_secs(20), take_turns(&server)).await.unwrap());
 }
 
 #[tokio::test]

@@ -335,7 +335,7 @@ impl Feed {
         self.held |= hold;
         let mut left = self.limits.turn_slots.max(1);
         loop {
-            if let Some(step) = self.ready.pop_front() {
+            if let Some(step) = self.next_ready() {
                 return Some(step);
             }
             if let Some(counting) = self.counting.take() {
@@ -364,6 +364,12 @@ impl Feed {
                 self.subs.remove(id);
             }
         }
+    }
+
+    /// Returns the next step that [`Feed::poll`] has already made, if there is one: for who may not
+    /// look at the tree now. Cost: constant.
+    pub fn next_ready(&mut self) -> Option<Step> {
+        self.ready.pop_front()
     }
 
     /// Looks at the mirrors whose interval is over. A mirror becomes `Behind` if there are commits
