@@ -170,6 +170,7 @@ mod tests {
             (&[own, ("origin", "null")], "/healthz"),
             (&[own], "http://127.0.0.1:7400/healthz"),
             (&[("host", "A.example")], "http://a.example/healthz"),
+            (&[], "http://127.0.0.1:7400/healthz"),
         ] {
             assert_eq!(check(good, target), Ok(()), "{good:?}");
         }
@@ -178,7 +179,6 @@ mod tests {
             (&[own, ("host", "evil.example")], "/healthz"),
             (&[own, ("origin", "null"), ("origin", "http://a.example")], "/healthz"),
             (&[own], "http://evil.example/healthz"),
-            (&[], "http://127.0.0.1:7400/healthz"),
         ] {
             assert!(check(bad, target).is_err(), "{bad:?}");
         }

@@ -30,6 +30,7 @@ pub(super) fn upgrade(place: &Place, mut request: Request<Incoming>) -> Reply {
     {
         let message = "this is a WebSocket, version 13, and needs HTTP/1.1";
         let mut reply = refuse(StatusCode::UPGRADE_REQUIRED, message);
+        reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         reply.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         let version = HeaderValue::from_static("13");
         reply.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, version);

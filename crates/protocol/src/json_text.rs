@@ -39,9 +39,9 @@ pub(crate) fn brief(name: &str) -> &str {
 const FRAME_DEPTH: usize = 3;
 
 /// Checks that `bytes` are one JSON value (RFC 8259): UTF-8, no duplicate keys, no lone surrogates,
-/// no number beyond a double's range, nested at most [`crate::limits::JSON_DEPTH`] deep. Cost: one
-/// pass and no allocation if nothing is escaped; otherwise two passes, and the memory of an
-/// object's keys.
+/// no number that rounds to infinity as a double, nested at most [`crate::limits::JSON_DEPTH`]
+/// deep. Cost: one pass and no allocation if nothing is escaped; otherwise two passes, and the
+/// memory of an object's keys.
 ///
 /// # Errors
 /// What is wrong and where.
