@@ -58,11 +58,11 @@ pub(super) fn names_one(headers: &HeaderMap, target: &Uri) -> Result<(), &'stati
     if several(header::ORIGIN) {
         return Err("several origin headers");
     }
-    let host = headers.get(header::HOST).map(|host| host.as_bytes());
-    let is_host = |name: &str| host.is_some_and(|host| host.eq_ignore_ascii_case(name.as_bytes()));
-    match target.authority() {
-        Some(name) if !is_host(name.as_str()) => {
-            Err("the target names another host than host does")
+    match (target.authority(), headers.get(header::HOST)) {
+        (Some(name), Some(host))
+            if !name.as_str().as_bytes().eq_ignore_ascii_case(host.as_bytes()) =>
+        {
+            Err("the target names another host than the host header does")
         }
         _ => Ok(()),
     }
