@@ -350,20 +350,19 @@ impl Connection {
             if let Some(ending) = self.is_over() {
                 return ending;
             }
-            let deadline = self.next_deadline();
-            if sleep.deadline() != deadline {
-                sleep.as_mut().reset(deadline);
-            }
             // If it stopped because the room ran out, and now there is room: go on, after looking
             // at everything else. Or its turn was over, in which it found little.
             let again = full && self.writer.has_room();
-            let long = again && now.elapsed() >= TURN;
             if full && self.catching_up {
                 server.writing.give_way(server.shared.published.load().rev());
             }
             drop(permit.take());
-            if long && self.next_turn.is_none() {
+            if again && now.elapsed() >= TURN && self.next_turn.is_none() {
                 self.next_turn = Some(Box::pin(one_turn_more(server.turns.clone())));
+            }
+            let deadline = self.next_deadline();
+            if sleep.deadline() != deadline {
+                sleep.as_mut().reset(deadline);
             }
             let unsettled = self.unsettled.unwrap_or_default();
             let rest = Some(&self.feed).filter(|_| !again && self.may_rest());
