@@ -1,8 +1,8 @@
 //! A fast check of JSON in the form that most clients write, in one pass.
 //!
-//! That form is: strings without escapes, numbers without an exponent, no white space
-//! except single spaces, few keys in an object. For anything else, and for anything wrong, the
-//! functions here return nothing; the library then reads the text, and says what is wrong.
+//! That form is: strings without escapes, numbers without an exponent, no white space except single
+//! spaces, few keys in an object. For anything else, and for anything wrong, the functions here
+//! return nothing; the library then reads the text, and says what is wrong.
 //!
 //! This is written by hand because reading a frame with the library took half of what a signal
 //! costs: the library goes through each string twice, and calls back for each member.
