@@ -89,7 +89,7 @@ pub(crate) fn run(Named { chore, what, .. }: Named, trial: bool) {
         (0..rounds).map(|_| watch(&mut state, &directory.0, chore, size)).collect();
     let of = |figure: fn(&Watched) -> f64| middle(watched.iter().map(figure).collect());
     println!(
-        "\nthe longest silence of one who follows {RATE} writes a second, beside {} entries; {what}\nmedian of {rounds} rounds of {:?}: the longest {:.1} ms, then {:.1} and {:.1}; {:.0} above {FELT} ms; p99 of deliveries {:.2} ms; {:.0} trees saved",
+        "\nthe longest silence of one who follows {RATE} writes a second, beside {} entries; {what}\nmedian of {rounds} rounds of {:?}: the longest {:.1} ms, then {:.1} and {:.1}; {:.0} above {FELT} ms; p99 of deliveries {:.2} ms; {:.0} trees saved; {:.0} writes/s beside",
         size.entries,
         size.long,
         of(|watched| watched.gaps[0]),
@@ -98,6 +98,7 @@ pub(crate) fn run(Named { chore, what, .. }: Named, trial: bool) {
         of(|watched| watched.felt),
         of(|watched| watched.p99),
         of(|watched| watched.saves),
+        of(|watched| watched.beside),
     );
 }
 
@@ -107,6 +108,8 @@ struct Watched {
     felt: f64,
     p99: f64,
     saves: f64,
+    /// What the client beside wrote, per second.
+    beside: f64,
 }
 
 fn watch(state: &mut State, directory: &FilePath, chore: Chore, size: Size) -> Watched {
@@ -139,9 +142,8 @@ fn watch(state: &mut State, directory: &FilePath, chore: Chore, size: Size) -> W
         thread::sleep(Duration::from_millis(20));
     }
     beat.end();
-    if let Some(beside) = beside {
-        beside.end();
-    }
+    let took = begun.elapsed();
+    let written = beside.map_or(0, Steady::end);
     let came = follows.end();
     let mut gaps: Vec<Duration> = came.windows(2).map(|pair| pair[1].0 - pair[0].0).collect();
     gaps.sort_unstable();
@@ -154,6 +156,7 @@ fn watch(state: &mut State, directory: &FilePath, chore: Chore, size: Size) -> W
         felt: gaps.iter().filter(|gap| gap.as_secs_f64() * 1e3 > FELT).count() as f64,
         p99: at(&latencies, 0.99),
         saves: trees.len().saturating_sub(1) as f64,
+        beside: written as f64 / took.as_secs_f64(),
     }
 }
 
