@@ -386,7 +386,7 @@ impl<S: Store> Owner<S> {
 
     /// Returns the refusal for writes that could not be stored.
     fn refusal(&self) -> Refusal {
-        match self.shared.read_only.load(Ordering::Relaxed) {
+        match self.shared.store.read_only.load(Ordering::Relaxed) {
             true => Refusal::new(
                 Code::ReadOnly,
                 "the broker takes no writes: its disk is full, or fails",

@@ -131,7 +131,7 @@ impl Broker {
         hooks: Hooks,
     ) -> Running {
         let fanout = Fanout::new(config.frame_bytes as usize, crate::server::ENVELOPE);
-        let shared = Arc::new(Shared::new(state.snapshot(), fanout, store.read_only()));
+        let shared = Arc::new(Shared::new(state.snapshot(), fanout, store.condition()));
         let (events, queue) = mpsc::channel(QUEUED_EVENTS);
         let timeout = Duration::from_millis(config.shutdown_timeout_ms);
         let server = Arc::new(Server::new(config, shared.clone(), events, addr));

@@ -1,6 +1,5 @@
 //! What all tasks can read.
 
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use tokio::time::Instant;
 
 use super::counters::Counters;
 use crate::fanout::Fanout;
+use crate::store::Condition;
 
 /// What the owner of the tree shows to all other tasks.
 pub(crate) struct Shared {
@@ -22,19 +22,18 @@ pub(crate) struct Shared {
     /// outboxes.
     pub(crate) settled: watch::Sender<Arc<Snapshot>>,
     pub(crate) fanout: Fanout,
-    /// Whether nothing can be stored at present.
-    pub(crate) read_only: Arc<AtomicBool>,
+    pub(crate) store: Arc<Condition>,
     pub(crate) counters: Arc<Counters>,
     /// Since when a batch of commits is being stored.
     storing: Mutex<Option<Instant>>,
 }
 
 impl Shared {
-    pub(crate) fn new(snapshot: Snapshot, fanout: Fanout, read_only: Arc<AtomicBool>) -> Shared {
+    pub(crate) fn new(snapshot: Snapshot, fanout: Fanout, store: Arc<Condition>) -> Shared {
         let snapshot = Arc::new(snapshot);
         let (published, settled) = (snapshot.clone().into(), watch::Sender::new(snapshot));
         let storing = Mutex::default();
-        Shared { published, settled, fanout, read_only, counters: Arc::default(), storing }
+        Shared { published, settled, fanout, store, counters: Arc::default(), storing }
     }
 
     /// Notes when a batch of commits was given to the store; `None`: the store has answered.

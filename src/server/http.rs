@@ -177,7 +177,7 @@ async fn health(server: &Server) -> Reply {
     };
     match tokio::time::timeout(HEALTH_TIMEOUT, probe).await {
         Ok(Some(())) if !server.is_stopping() => {
-            match server.shared.read_only.load(Ordering::Relaxed) {
+            match server.shared.store.read_only.load(Ordering::Relaxed) {
                 false => text(StatusCode::OK, "ok\n"),
                 true => text(
                     StatusCode::SERVICE_UNAVAILABLE,

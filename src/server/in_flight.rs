@@ -18,10 +18,10 @@ impl InFlight {
         self.sizes.len()
     }
 
-    /// Whether the owner already has as many bytes of this connection as one frame may hold, or as
-    /// many changes as it applies in one turn.
-    pub(super) fn is_full(&self, frame_bytes: usize) -> bool {
-        self.bytes >= frame_bytes || self.weight >= TURN_EVENTS
+    /// Whether the owner already has this many bytes of this connection, or as many changes as it
+    /// applies in one turn.
+    pub(super) fn is_full(&self, bytes: usize) -> bool {
+        self.bytes >= bytes || self.weight >= TURN_EVENTS
     }
 
     pub(super) fn begin(&mut self, bytes: usize, weight: usize) {

@@ -71,7 +71,7 @@ pub(super) fn stats(server: &Server) -> Stats {
         queue: queue_limit - server.events.capacity(),
         queue_limit,
         memory_bytes: resident(),
-        read_only: shared.read_only.load(Ordering::Relaxed),
+        read_only: shared.store.read_only.load(Ordering::Relaxed),
         storing_ms: shared.storing().unwrap_or_default().as_millis() as u64,
     }
 }

@@ -40,6 +40,15 @@ pub struct StoreError {
 #[error("the store has not ended well: {0}")]
 pub struct EndError(pub String);
 
+/// What the tasks of connections see of a store.
+#[derive(Debug, Default)]
+pub struct Condition {
+    /// Whether nothing can be stored at present.
+    pub read_only: AtomicBool,
+    /// Whether the store saves the tree, so that commits may have to wait for it.
+    pub saving: AtomicBool,
+}
+
 /// What the owner task needs of a store. The store belongs to that task alone, so it needs no
 /// locks. An engine that blocks runs on a thread of its own; these functions wait for it.
 pub trait Store: Send + 'static {
@@ -57,9 +66,8 @@ pub trait Store: Send + 'static {
     /// `done`.
     fn durable(&self) -> bool;
 
-    /// Returns whether nothing can be stored at present, for those who report the broker's health.
-    /// The store keeps the value up to date.
-    fn read_only(&self) -> Arc<AtomicBool> {
+    /// Returns the store's condition, for all other tasks. The store keeps it up to date.
+    fn condition(&self) -> Arc<Condition> {
         Arc::default()
     }
 

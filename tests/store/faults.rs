@@ -33,7 +33,7 @@ fn begin(interval: bool, seed: u64) -> (Simulated, FileStore, Worker) {
 }
 
 fn is_read_only(store: &FileStore) -> bool {
-    store.read_only().load(Ordering::Relaxed)
+    store.condition().read_only.load(Ordering::Relaxed)
 }
 
 /// Waits until `so` is true.

@@ -49,7 +49,7 @@ fn through_many_lives_nothing_acknowledged_is_lost_and_the_history_is_one() {
             for _ in 0..rng.below(40) {
                 let kept = keep(&mut store, &mut worker).is_ok();
                 refused += u32::from(!kept);
-                let mended = !store.read_only().load(Ordering::Relaxed);
+                let mended = !store.condition().read_only.load(Ordering::Relaxed);
                 if kept || mended {
                     maybe = None;
                 } else {

@@ -302,6 +302,32 @@ impl Watch for Slow {
     }
 }
 
+/// So that commits have the room of the log while the large file is removed piece by piece.
+#[test]
+fn the_log_that_a_tree_makes_superfluous_goes_before_the_tree_before_it() {
+    let (run, mut store) = work(Rng::new(7), 900, false);
+    wait(store.close()).unwrap();
+    let (mut trees, mut both) = (0, 0);
+    let mut logs = 0;
+    for op in run.storage.ops() {
+        match op {
+            Op::Rename { to, .. } if to.starts_with("tree-") => logs = 0,
+            Op::Remove { name } if name.starts_with("log-") => {
+                assert_eq!(trees, 0, "{name} went behind a tree");
+                logs += 1;
+            }
+            Op::Remove { name } if name.starts_with("tree-") => {
+                trees += 1;
+                both += u32::from(logs > 0);
+            }
+            // The end of a removal.
+            Op::SyncNames => trees = 0,
+            _ => {}
+        }
+    }
+    assert!(both > 1, "{both} trees were removed behind a part of the log");
+}
+
 /// Commits come as fast as they are stored: beside a slow save they wait for it, and do not wait
 /// for ever if the tree cannot be saved.
 #[test]

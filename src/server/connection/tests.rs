@@ -192,3 +192,17 @@ async fn a_fault_ends_a_connection_as_anything_else_does() {
     assert!(matches!(ending, Ending::Refused { code: Code::Internal, .. }), "{ending:?}");
     assert!(matches!(or_internal(async { Ending::Cut }).await, Ending::Cut));
 }
+
+#[tokio::test]
+async fn while_a_tree_is_saved_one_client_has_little_on_its_way_to_the_disk() {
+    let Arrived { mut connection, server, .. } = arrive(&[]).await;
+    connection.in_flight.begin(BESIDE_A_SAVE_BYTES - 1, 1);
+    server.shared.store.saving.store(true, Ordering::Relaxed);
+    assert!(connection.reads());
+    connection.in_flight.begin(1, 1);
+    assert!(!connection.reads());
+    server.shared.store.saving.store(false, Ordering::Relaxed);
+    assert!(connection.reads());
+    connection.in_flight.begin(server.config.frame_bytes as usize - BESIDE_A_SAVE_BYTES, 1);
+    assert!(!connection.reads(), "a frame's bytes are on their way");
+}

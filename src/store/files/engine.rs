@@ -17,7 +17,9 @@ use super::saving::{self, Saving, TREE_TO_LOG};
 use super::spare::Spare;
 use super::storage::{self, Storage};
 use super::tree;
+use super::urgent::Urgent;
 use super::{FileOptions, OpenError};
+use crate::store::Condition;
 
 /// A disk that failed is tried again after this time, and then after twice as long each time, up to
 /// the longest: other programs may have filled the disk, and need it as well.
@@ -49,7 +51,7 @@ pub(super) struct Handle {
 /// What the thread reports.
 #[derive(Default)]
 struct Told {
-    read_only: Arc<AtomicBool>,
+    condition: Arc<Condition>,
     save_due: AtomicBool,
 }
 
@@ -59,8 +61,8 @@ impl Handle {
         let _ = self.jobs.send(job);
     }
 
-    pub(super) fn read_only(&self) -> Arc<AtomicBool> {
-        self.told.read_only.clone()
+    pub(super) fn condition(&self) -> Arc<Condition> {
+        self.told.condition.clone()
     }
 
     /// Completes when the thread has ended, for whatever reason.
@@ -97,6 +99,8 @@ pub(super) struct Engine {
     told: Arc<Told>,
     log: LogWriter,
     spare: Spare,
+    /// What has the disk before the tree that is being saved.
+    urgent: Urgent,
     /// The last revision that is stored, and the last that is on the disk.
     kept: u64,
     synced: u64,
@@ -184,6 +188,7 @@ impl Engine {
             told: told.clone(),
             log,
             spare: Spare::default(),
+            urgent: Urgent::default(),
             kept,
             synced: kept,
             log_bytes,
@@ -285,8 +290,8 @@ impl Engine {
             before = 0;
         }
         self.log_bytes += self.log.written() - before;
-        if self.log.is_half_full() {
-            self.spare.make(&self.storage, self.options.log_file_bytes);
+        if self.log.needs_next() {
+            self.spare.make(&self.storage, self.options.log_file_bytes, &self.urgent);
         }
         match self.options.interval {
             None => self.log.sync(),
@@ -313,6 +318,7 @@ impl Engine {
 
     /// Begins a new log file with room for `least` bytes, and names it in the history.
     fn begin(&mut self, first: u64, least: u64, commits: &[Arc<Commit>]) -> io::Result<LogWriter> {
+        let _doing = self.urgent.begin();
         let bytes = (least, self.options.log_file_bytes);
         let spare = self.spare.take(bytes.1.max(least));
         let log = LogWriter::create(&*self.storage, self.epoch, first, bytes, spare, commits)?;
@@ -336,7 +342,7 @@ impl Engine {
     /// Stops all writing until it is known again what is on the disk.
     fn fail(&mut self, error: &io::Error) -> String {
         let reason = format!("{}: {error}", self.storage.show(self.log.name()));
-        self.told.read_only.store(true, Ordering::Relaxed);
+        self.told.condition.read_only.store(true, Ordering::Relaxed);
         if !std::mem::replace(&mut self.logged, true) {
             tracing::error!(reason, "the disk fails: the broker is read-only until it works again");
         }
@@ -388,7 +394,7 @@ impl Engine {
                 self.synced = self.kept;
                 self.failed = None;
                 self.tell_due();
-                self.told.read_only.store(false, Ordering::Relaxed);
+                self.told.condition.read_only.store(false, Ordering::Relaxed);
             }
             Err(error) => {
                 self.fail(&error);
@@ -445,8 +451,12 @@ impl Engine {
         // If the engine has ended, this fails: the next start finds the tree, or not.
         let told = move |saved| drop(jobs.send(Job::Saved(saved)));
         let history = (self.epoch, self.key);
-        match Saving::begin(storage, history, state, current, self.log_bytes, told) {
-            Ok(saving) => self.saving = Some(saving),
+        let urgent = self.urgent.clone();
+        match Saving::begin(storage, history, state, current, self.log_bytes, urgent, told) {
+            Ok(saving) => {
+                self.saving = Some(saving);
+                self.told.condition.saving.store(true, Ordering::Relaxed);
+            }
             Err(error) => return self.saved(Err(error)),
         }
         self.tell_due();
@@ -454,6 +464,7 @@ impl Engine {
 
     fn saved(&mut self, result: io::Result<u64>) {
         let covered = self.saving.take().map_or(0, |saving| saving.covered);
+        self.told.condition.saving.store(false, Ordering::Relaxed);
         match result {
             Ok(bytes) => {
                 self.saved_bytes = bytes;

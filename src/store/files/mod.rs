@@ -30,18 +30,18 @@ mod saving;
 mod spare;
 mod storage;
 mod tree;
+mod urgent;
 mod watched;
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use onetree_core::{Checkpoint, Commit, Settings, State};
 use onetree_protocol::{Epoch, Revision};
 use tokio::sync::oneshot;
 
-use super::{EndError, Store, StoreError};
+use super::{Condition, EndError, Store, StoreError};
 use engine::{Engine, Handle, Job};
 
 pub use damages::damages;
@@ -273,8 +273,8 @@ impl Store for FileStore {
         self.durable
     }
 
-    fn read_only(&self) -> Arc<AtomicBool> {
-        self.engine.read_only()
+    fn condition(&self) -> Arc<Condition> {
+        self.engine.condition()
     }
 
     fn save_due(&self) -> bool {

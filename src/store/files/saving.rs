@@ -12,15 +12,16 @@ use onetree_core::Checkpoint;
 use onetree_protocol::{DigestKey, Epoch};
 
 use super::storage::Storage;
+use super::urgent::Urgent;
 use super::{log, tree};
 
 /// A tree is saved when the log has grown by this fraction of the last saved tree: a quarter.
 pub(super) const TREE_TO_LOG: u64 = 4;
 
-/// While a tree is saved, the log may grow by a fifth of the part of the tree that is written. At
-/// the end the disk has two trees, a quarter of one for the log that made the save due, and a fifth
-/// for what was committed meanwhile. The rest, up to three times the live data, is for the files
-/// that are begun, and for what a tree has besides paths and values.
+/// While a tree is saved, the log may grow by a file and a fifth of the part of the tree that is
+/// written. At the end the disk has two trees, a quarter of one for the log that made the save due,
+/// and a fifth for what was committed meanwhile. The rest, up to three times the live data, is for
+/// that file and those that are begun, and for what a tree has besides paths and values.
 const LOG_TO_TREE: u64 = 5;
 
 /// How long a batch that is ahead of the tree waits before it looks again: by then about a hundred
@@ -38,19 +39,29 @@ pub(super) struct Saving {
 
 #[derive(Default)]
 struct Progress {
-    /// How much of the tree is written, bytes; the most that there can be when it is over.
-    written: AtomicU64,
+    /// How much the log may grow meanwhile, bytes; the most that there can be when it is over.
+    allowed: AtomicU64,
     /// Whether it is to stop.
     stops: AtomicBool,
 }
 
 impl Progress {
-    fn wrote(&self, bytes: u64) -> io::Result<()> {
-        self.written.store(bytes, Ordering::Release);
-        match self.stops.load(Ordering::Relaxed) {
-            true => Err(io::Error::other("the store is being closed")),
-            false => Ok(()),
+    /// Notes how much of the tree is written. Returns when more of it may be: when there is nothing
+    /// urgent.
+    fn wrote(&self, bytes: u64, urgent: &Urgent) -> io::Result<()> {
+        self.allowed.store(bytes / LOG_TO_TREE, Ordering::Release);
+        while !self.stops.load(Ordering::Relaxed) {
+            if !urgent.any() {
+                return Ok(());
+            }
+            thread::sleep(LOOK);
         }
+        Err(io::Error::other("the store is being closed"))
+    }
+
+    /// Notes that the log has become smaller, after all of the tree was written.
+    fn removed(&self, bytes: u64) {
+        self.allowed.fetch_add(bytes, Ordering::Release);
     }
 }
 
@@ -59,7 +70,7 @@ struct Over(Arc<Progress>);
 
 impl Drop for Over {
     fn drop(&mut self) {
-        self.0.written.store(u64::MAX, Ordering::Release);
+        self.0.allowed.store(u64::MAX, Ordering::Release);
     }
 }
 
@@ -73,17 +84,20 @@ impl Saving {
         state: Checkpoint,
         current: u64,
         covered: u64,
+        urgent: Urgent,
         told: impl FnOnce(io::Result<u64>) + Send + 'static,
     ) -> io::Result<Saving> {
         let progress = Arc::new(Progress::default());
         let over = Over(progress.clone());
         let save = move || {
             let rev = state.head().rev.get();
-            let wrote = |bytes| over.0.wrote(bytes);
+            let wrote = |bytes| over.0.wrote(bytes, &urgent);
             let written = tree::write(&*storage, epoch, key, &state, wrote);
             // The entries that only it still had.
             drop(state);
-            let cleared = written.and_then(|bytes| clear(&*storage, rev, current).map(|()| bytes));
+            let removed = |bytes| over.0.removed(bytes);
+            let clear = |bytes| clear(&*storage, rev, current, removed).map(|()| bytes);
+            let cleared = written.and_then(clear);
             drop(over);
             cleared
         };
@@ -103,11 +117,12 @@ impl Saving {
     }
 
     /// Returns when the log may have grown by so many bytes since it began: so that what is
-    /// committed meanwhile stays small beside the tree, however fast it comes. `free`: so many it
-    /// may in any case.
+    /// committed meanwhile stays small beside the tree, however fast it comes. `free` bytes more
+    /// are always allowed. They are in addition, because otherwise who has used them up would have
+    /// to wait until five times as much of the tree is written.
     pub(super) fn brake(&self, grown: u64, free: u64) {
-        let allowed = || self.progress.written.load(Ordering::Acquire) / LOG_TO_TREE;
-        while grown > allowed().max(free) {
+        let allowed = || self.progress.allowed.load(Ordering::Acquire).saturating_add(free);
+        while grown > allowed() {
             thread::sleep(LOOK);
         }
     }
@@ -126,7 +141,7 @@ pub(super) fn clear_old(storage: &dyn Storage, current: u64) {
     let newest = |names: Vec<String>| names.iter().filter_map(|name| tree::rev_of(name)).max();
     let cleared = storage
         .list()
-        .and_then(|names| newest(names).map_or(Ok(()), |rev| clear(storage, rev, current)));
+        .and_then(|names| newest(names).map_or(Ok(()), |rev| clear(storage, rev, current, drop)));
     if let Err(error) = cleared {
         // These files take space, but do no harm; the next tree that is saved tries again.
         tracing::warn!(%error, "files that are not needed any more cannot be removed");
@@ -134,17 +149,91 @@ pub(super) fn clear_old(storage: &dyn Storage, current: u64) {
 }
 
 /// Removes what the tree saved at `rev` makes superfluous; of the log only files before `current`.
-fn clear(storage: &dyn Storage, rev: u64, current: u64) -> io::Result<()> {
+/// `removed` is told the bytes of each file of the log. These go first: a large tree is removed
+/// slowly, and what they took is already there for new ones.
+fn clear(storage: &dyn Storage, rev: u64, current: u64, removed: impl Fn(u64)) -> io::Result<()> {
     let names = storage.list()?;
-    for name in names.iter().filter(|name| tree::rev_of(name).is_some_and(|old| old < rev)) {
-        storage.remove(name)?;
-    }
     let mut firsts: Vec<u64> = names.iter().filter_map(|name| log::first_of(name)).collect();
     firsts.sort_unstable();
     for pair in firsts.windows(2) {
         if pair[1] <= current.min(rev + 1) {
-            storage.remove(&log::name(pair[0]))?;
+            let name = log::name(pair[0]);
+            let bytes = storage.open(&name).and_then(|file| file.bytes()).unwrap_or_default();
+            storage.remove(&name)?;
+            removed(bytes);
         }
     }
+    for name in names.iter().filter(|name| tree::rev_of(name).is_some_and(|old| old < rev)) {
+        storage.remove(name)?;
+    }
     storage.sync()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    /// Whether the thread still runs after some time. One that has to wait always does.
+    fn waits(thread: &JoinHandle<()>) -> bool {
+        thread::sleep(Duration::from_millis(20));
+        !thread.is_finished()
+    }
+
+    /// Waits until the thread has ended.
+    fn ends(thread: JoinHandle<()>) {
+        let begun = Instant::now();
+        while !thread.is_finished() {
+            assert!(begun.elapsed() < Duration::from_secs(20), "it waits for ever");
+            thread::sleep(LOOK);
+        }
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn urgent_work_has_the_disk_before_the_tree() {
+        let (progress, urgent) = (Arc::new(Progress::default()), Urgent::default());
+        let (file, spare) = (urgent.begin(), urgent.begin());
+        let writes = {
+            let (progress, urgent) = (progress.clone(), urgent.clone());
+            thread::spawn(move || progress.wrote(1, &urgent).unwrap())
+        };
+        assert!(waits(&writes));
+        drop(file);
+        assert!(waits(&writes), "the other goes on");
+        drop(spare);
+        ends(writes);
+        // Whatever is urgent, a store that is closed does not wait for the tree.
+        let _doing = urgent.begin();
+        progress.stops.store(true, Ordering::Relaxed);
+        assert!(progress.wrote(1, &urgent).is_err());
+    }
+
+    #[test]
+    fn beside_the_tree_the_log_grows_by_a_fifth_and_what_is_free_and_what_was_removed() {
+        let progress = Arc::new(Progress::default());
+        let saving = Saving { covered: 0, progress: progress.clone(), thread: None };
+        let saving = Arc::new(saving);
+        let grows = |bytes| {
+            let saving = saving.clone();
+            thread::spawn(move || saving.brake(bytes, 100))
+        };
+        ends(grows(100));
+        let batch = grows(101);
+        assert!(waits(&batch));
+        progress.wrote(4, &Urgent::default()).unwrap();
+        assert!(waits(&batch), "not a whole byte of the log is due");
+        progress.wrote(5, &Urgent::default()).unwrap();
+        ends(batch);
+        let batch = grows(131);
+        progress.removed(29);
+        assert!(waits(&batch));
+        progress.removed(1);
+        ends(batch);
+        let batch = grows(u64::MAX);
+        assert!(waits(&batch));
+        drop(Over(progress.clone()));
+        ends(batch);
+    }
 }

@@ -7,6 +7,7 @@ use std::thread::{self, JoinHandle};
 
 use super::log;
 use super::storage::{Storage, StorageFile};
+use super::urgent::Urgent;
 
 /// A file of zeros that does not have its final name yet.
 pub(super) struct Ready {
@@ -17,19 +18,20 @@ pub(super) struct Ready {
 /// The next file of the log. Dropping this waits for a file that is being made; afterwards another
 /// store may use the files.
 ///
-/// It starts as `None`. `None` -> `Some` when the present file is half full; `Some` -> `None` when
-/// a new file is begun, whether or not this one could be made.
+/// It starts as `None`. `None` -> `Some` when the present file is used up to an eighth; `Some` ->
+/// `None` when a new file is begun, whether or not this one could be made.
 #[derive(Default)]
 pub(super) struct Spare(Option<JoinHandle<io::Result<Ready>>>);
 
 impl Spare {
     /// Begins to make a file, unless one exists or is being made.
-    pub(super) fn make(&mut self, storage: &Arc<dyn Storage>, bytes: u64) {
+    pub(super) fn make(&mut self, storage: &Arc<dyn Storage>, bytes: u64, urgent: &Urgent) {
         if self.0.is_some() {
             return;
         }
-        let storage = storage.clone();
+        let (storage, doing) = (storage.clone(), urgent.begin());
         let make = move || {
+            let _doing = doing;
             let made = storage.create(log::MAKING, bytes).inspect_err(|_| {
                 // A file that failed takes space that may be scarce. If it cannot be removed, the
                 // next one replaces it.

@@ -15,6 +15,10 @@ use crate::store::files::storage::{Storage, StorageFile, is_full};
 /// of 8 MiB), so that commits continue as long as there is any room.
 const SMALL: u64 = 64;
 
+/// The next file is made when this fraction of the present one is used: the rest is the time for
+/// it. A broker that is hardly written to does without one.
+const NEXT: u64 = 8;
+
 /// The last file of a log, which is written to.
 pub(in crate::store::files) struct LogWriter {
     file: Box<dyn StorageFile>,
@@ -91,8 +95,8 @@ impl LogWriter {
     }
 
     /// Whether it is time to prepare the next file.
-    pub(in crate::store::files) fn is_half_full(&self) -> bool {
-        self.at > self.length / 2
+    pub(in crate::store::files) fn needs_next(&self) -> bool {
+        self.at > self.length / NEXT
     }
 
     /// Returns the name of the file.
