@@ -98,7 +98,7 @@ impl Broker {
     /// million entries. Clients that connect meanwhile wait.
     ///
     /// # Errors
-    /// See [`StartError`]. The files are then unchanged, unless the files themselves are at fault.
+    /// See [`StartError`]. The files then still hold the same tree.
     pub async fn start_from(
         config: Config,
         storage: Arc<dyn Storage>,

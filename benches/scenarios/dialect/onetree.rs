@@ -144,7 +144,7 @@ pub(crate) fn message(codec: Codec, kind: Kind, path: Path, size: usize) -> Temp
             ttl_ms: None,
             ephemeral: false,
         }),
-        // Without an answer, like the messages of the peers.
+        // Without an answer, like the messages of the peers except Redis.
         Kind::Signal => ClientFrame::Signal(SendSignal { id: None, path, value }),
     };
     let numbered = (kind != Kind::Signal).then_some(codec);

@@ -83,7 +83,7 @@ pub struct Damage {
     pub why: String,
 }
 
-/// Why a directory could not be opened. Nothing in the directory was changed.
+/// Why a directory could not be opened. Its files still hold the same tree.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The file system returned an error.
