@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use onetree::store::Store;
@@ -302,16 +303,76 @@ impl Watch for Slow {
     }
 }
 
+/// On this disk a tree is not written before it is allowed.
+#[derive(Clone, Default)]
+struct Held(Arc<AtomicBool>);
+
+impl Watch for Held {
+    fn writes(&self, name: &str, _bytes: usize) -> io::Result<()> {
+        while name == "tree.tmp" && !self.0.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn what_was_acknowledged_is_synced_in_its_interval_while_the_next_batch_waits_for_the_tree() {
+    let (storage, allowed) = (Simulated::default(), Held::default());
+    let held = Arc::new(Watched::new(storage.clone(), allowed.clone()));
+    let interval = Some(Duration::from_millis(200));
+    let options = FileOptions { interval, log_file_bytes: FILE, save_after_bytes: FILE };
+    let opened = files::open(held, settings(), options).unwrap();
+    let OpenedStore { mut store, mut state, .. } = opened;
+    let clock = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let (mut acknowledged, mut saves) = (0, false);
+    loop {
+        let put = Do::Put {
+            path: path(&format!("/{acknowledged}")),
+            value: Value::text(&"v".repeat(500)),
+            ttl_ms: None,
+            ephemeral: false,
+        };
+        let request = Request { changes: vec![put], ..Request::default() };
+        let commit = state.write(Time(1), &Author::default(), &request).commit;
+        let commits: Batch = commit.into_iter().collect();
+        let stored = store.append(&commits);
+        let wait = Duration::from_millis(100);
+        match clock.block_on(async { tokio::time::timeout(wait, stored).await }) {
+            Ok(stored) => stored.unwrap(),
+            Err(_) => break,
+        }
+        acknowledged += 1;
+        if !saves && store.save_due() {
+            saves = true;
+            store.save(state.checkpoint());
+        }
+        assert!(acknowledged < 1_000, "nothing waits for the tree");
+    }
+    let begun = Instant::now();
+    loop {
+        let image = Arc::new(storage.crash(Keep::Nothing));
+        let there = files::open(image, settings(), options).unwrap().state;
+        let entries = there.snapshot().summary(&path("/")).live;
+        if entries >= acknowledged {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(10), "{entries} of {acknowledged}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    allowed.0.store(true, Ordering::Relaxed);
+    wait(store.close()).unwrap();
+}
+
 /// So that commits have the room of the log while the large file is removed piece by piece.
 #[test]
 fn the_log_that_a_tree_makes_superfluous_goes_before_the_tree_before_it() {
     let (run, mut store) = work(Rng::new(7), 900, false);
     wait(store.close()).unwrap();
-    let (mut trees, mut both) = (0, 0);
-    let mut logs = 0;
+    let (mut logs, mut trees, mut both) = (0, 0, 0);
     for op in run.storage.ops() {
         match op {
-            Op::Rename { to, .. } if to.starts_with("tree-") => logs = 0,
+            Op::Rename { to, .. } if to.starts_with("tree-") => (logs, trees) = (0, 0),
             Op::Remove { name } if name.starts_with("log-") => {
                 assert_eq!(trees, 0, "{name} went behind a tree");
                 logs += 1;
@@ -320,8 +381,6 @@ fn the_log_that_a_tree_makes_superfluous_goes_before_the_tree_before_it() {
                 trees += 1;
                 both += u32::from(logs > 0);
             }
-            // The end of a removal.
-            Op::SyncNames => trees = 0,
             _ => {}
         }
     }

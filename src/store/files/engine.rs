@@ -279,11 +279,19 @@ impl Engine {
         }
     }
 
-    fn write(&mut self, commits: &[Arc<Commit>]) -> io::Result<()> {
-        if let Some(saving) = &self.saving {
-            let free = self.options.log_file_bytes;
-            saving.brake(self.log_bytes.saturating_sub(saving.covered), free);
+    /// Waits until the log may grow beside the tree that is being saved.
+    fn await_tree(&mut self) -> io::Result<()> {
+        let free = self.options.log_file_bytes;
+        while self.saving.as_ref().is_some_and(|saving| !saving.allows(self.log_bytes, free)) {
+            // What was acknowledged before its sync does not wait for the tree.
+            self.sync()?;
+            thread::sleep(saving::LOOK);
         }
+        Ok(())
+    }
+
+    fn write(&mut self, commits: &[Arc<Commit>]) -> io::Result<()> {
+        self.await_tree()?;
         let mut before = self.log.written();
         if !self.log.append(commits)? {
             self.roll(commits)?;

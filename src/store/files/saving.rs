@@ -26,7 +26,7 @@ const LOG_TO_TREE: u64 = 5;
 
 /// How long a batch that is ahead of the tree waits before it looks again: by then about a hundred
 /// kilobytes more are written.
-const LOOK: Duration = Duration::from_millis(1);
+pub(super) const LOOK: Duration = Duration::from_millis(1);
 
 /// A tree that is being saved. Dropping this stops it and waits for its thread; afterwards another
 /// store may use the files.
@@ -39,7 +39,8 @@ pub(super) struct Saving {
 
 #[derive(Default)]
 struct Progress {
-    /// How much the log may grow meanwhile, bytes; the most that there can be when it is over.
+    /// How much the log may grow meanwhile, besides what is free in any case, bytes; the most that
+    /// there can be when it is over.
     allowed: AtomicU64,
     /// Whether it is to stop.
     stops: AtomicBool,
@@ -116,15 +117,13 @@ impl Saving {
         self.progress.stops.store(true, Ordering::Relaxed);
     }
 
-    /// Returns when the log may have grown by so many bytes since it began: so that what is
-    /// committed meanwhile stays small beside the tree, however fast it comes. `free` bytes more
-    /// are always allowed. They are in addition, because otherwise who has used them up would have
-    /// to wait until five times as much of the tree is written.
-    pub(super) fn brake(&self, grown: u64, free: u64) {
-        let allowed = || self.progress.allowed.load(Ordering::Acquire).saturating_add(free);
-        while grown > allowed() {
-            thread::sleep(LOOK);
-        }
+    /// Whether a log of so many bytes, with what the tree makes superfluous, may grow further: so
+    /// that what is committed meanwhile stays small beside the tree, however fast it comes. `free`
+    /// bytes come on top. If only the larger of the two counted, a log that has grown by `free`
+    /// would have to wait until five times `free` of the tree is written.
+    pub(super) fn allows(&self, log_bytes: u64, free: u64) -> bool {
+        let grown = log_bytes.saturating_sub(self.covered);
+        grown <= self.progress.allowed.load(Ordering::Acquire).saturating_add(free)
     }
 }
 
@@ -213,27 +212,16 @@ mod tests {
     #[test]
     fn beside_the_tree_the_log_grows_by_a_fifth_and_what_is_free_and_what_was_removed() {
         let progress = Arc::new(Progress::default());
-        let saving = Saving { covered: 0, progress: progress.clone(), thread: None };
-        let saving = Arc::new(saving);
-        let grows = |bytes| {
-            let saving = saving.clone();
-            thread::spawn(move || saving.brake(bytes, 100))
-        };
-        ends(grows(100));
-        let batch = grows(101);
-        assert!(waits(&batch));
+        let saving = Saving { covered: 1000, progress: progress.clone(), thread: None };
+        let allows = |grown| saving.allows(1000 + grown, 100);
+        assert!(allows(100) && !allows(101));
         progress.wrote(4, &Urgent::default()).unwrap();
-        assert!(waits(&batch), "not a whole byte of the log is due");
+        assert!(!allows(101), "not a whole byte of the log is due");
         progress.wrote(5, &Urgent::default()).unwrap();
-        ends(batch);
-        let batch = grows(131);
+        assert!(allows(101) && !allows(102));
         progress.removed(29);
-        assert!(waits(&batch));
-        progress.removed(1);
-        ends(batch);
-        let batch = grows(u64::MAX);
-        assert!(waits(&batch));
+        assert!(allows(130) && !allows(131));
         drop(Over(progress.clone()));
-        ends(batch);
+        assert!(allows(u64::MAX - 1000));
     }
 }
