@@ -144,7 +144,7 @@ pub(crate) fn message(codec: Codec, kind: Kind, path: Path, size: usize) -> Temp
             ttl_ms: None,
             ephemeral: false,
         }),
-        // Without an answer, like the messages of the peers except Redis.
+        // Without an answer, as with all peers but Redis.
         Kind::Signal => ClientFrame::Signal(SendSignal { id: None, path, value }),
     };
     let numbered = (kind != Kind::Signal).then_some(codec);
