@@ -19,9 +19,10 @@ use super::{log, tree};
 pub(super) const TREE_TO_LOG: u64 = 4;
 
 /// While a tree is saved, the log may grow by a file and a fifth of the part of the tree that is
-/// written. At the end the disk has two trees, a quarter of one for the log that made the save due,
-/// and a fifth for what was committed meanwhile. The rest, up to three times the live data, is for
-/// that file and those that are begun, and for what a tree has besides paths and values.
+/// written. At the end the disk has two trees, a file and a quarter of a tree for the log that made
+/// the save due, and a file and a fifth for what was committed meanwhile. The rest, up to three
+/// times the live data, is for the files that are begun, and for what a tree has besides paths and
+/// values.
 const LOG_TO_TREE: u64 = 5;
 
 /// How long a batch that is ahead of the tree waits before it looks again: by then about a hundred
@@ -60,9 +61,10 @@ impl Progress {
         Err(io::Error::other("the store is being closed"))
     }
 
-    /// Notes that the log has become smaller, after all of the tree was written.
-    fn removed(&self, bytes: u64) {
-        self.allowed.fetch_add(bytes, Ordering::Release);
+    /// Notes that all of the tree is written, so many bytes, and that the log before it is removed:
+    /// the log may grow until the next save is due.
+    fn cleared_log(&self, bytes: u64) {
+        self.allowed.store(bytes / TREE_TO_LOG, Ordering::Release);
     }
 }
 
@@ -96,9 +98,12 @@ impl Saving {
             let written = tree::write(&*storage, epoch, key, &state, wrote);
             // The entries that only it still had.
             drop(state);
-            let removed = |bytes| over.0.removed(bytes);
-            let clear = |bytes| clear(&*storage, rev, current, removed).map(|()| bytes);
-            let cleared = written.and_then(clear);
+            let cleared = written.and_then(|bytes| {
+                clear_log(&*storage, rev, current)?;
+                over.0.cleared_log(bytes);
+                clear_trees(&*storage, rev)?;
+                Ok(bytes)
+            });
             drop(over);
             cleared
         };
@@ -138,31 +143,34 @@ impl Drop for Saving {
 /// `current`: the process before may have ended before it did.
 pub(super) fn clear_old(storage: &dyn Storage, current: u64) {
     let newest = |names: Vec<String>| names.iter().filter_map(|name| tree::rev_of(name)).max();
-    let cleared = storage
-        .list()
-        .and_then(|names| newest(names).map_or(Ok(()), |rev| clear(storage, rev, current, drop)));
+    let clear = |rev| clear_log(storage, rev, current).and_then(|()| clear_trees(storage, rev));
+    let cleared = storage.list().and_then(|names| newest(names).map_or(Ok(()), clear));
     if let Err(error) = cleared {
         // These files take space, but do no harm; the next tree that is saved tries again.
         tracing::warn!(%error, "files that are not needed any more cannot be removed");
     }
 }
 
-/// Removes what the tree saved at `rev` makes superfluous; of the log only files before `current`.
-/// `removed` is told the bytes of each file of the log. These go first: a large tree is removed
-/// slowly, and what they took is already there for new ones.
-fn clear(storage: &dyn Storage, rev: u64, current: u64, removed: impl Fn(u64)) -> io::Result<()> {
+/// Removes files of the log that the tree saved at `rev` makes superfluous, only files before
+/// `current`. These go before the trees: a large tree is removed slowly, and the log may have their
+/// room meanwhile.
+fn clear_log(storage: &dyn Storage, rev: u64, current: u64) -> io::Result<()> {
     let names = storage.list()?;
     let mut firsts: Vec<u64> = names.iter().filter_map(|name| log::first_of(name)).collect();
     firsts.sort_unstable();
     for pair in firsts.windows(2) {
         if pair[1] <= current.min(rev + 1) {
-            let name = log::name(pair[0]);
-            let bytes = storage.open(&name).and_then(|file| file.bytes()).unwrap_or_default();
-            storage.remove(&name)?;
-            removed(bytes);
+            storage.remove(&log::name(pair[0]))?;
         }
     }
-    for name in names.iter().filter(|name| tree::rev_of(name).is_some_and(|old| old < rev)) {
+    Ok(())
+}
+
+/// Removes the trees before that at `rev`, and makes all removals durable.
+fn clear_trees(storage: &dyn Storage, rev: u64) -> io::Result<()> {
+    for name in
+        storage.list()?.iter().filter(|name| tree::rev_of(name).is_some_and(|old| old < rev))
+    {
         storage.remove(name)?;
     }
     storage.sync()
@@ -210,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn beside_the_tree_the_log_grows_by_a_fifth_and_what_is_free_and_what_was_removed() {
+    fn beside_the_tree_the_log_grows_by_a_fifth_and_then_until_the_next_save_is_due() {
         let progress = Arc::new(Progress::default());
         let saving = Saving { covered: 1000, progress: progress.clone(), thread: None };
         let allows = |grown| saving.allows(1000 + grown, 100);
@@ -219,7 +227,7 @@ mod tests {
         assert!(!allows(101), "not a whole byte of the log is due");
         progress.wrote(5, &Urgent::default()).unwrap();
         assert!(allows(101) && !allows(102));
-        progress.removed(29);
+        progress.cleared_log(120);
         assert!(allows(130) && !allows(131));
         drop(Over(progress.clone()));
         assert!(allows(u64::MAX - 1000));
